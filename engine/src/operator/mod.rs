@@ -1,0 +1,73 @@
+//! Stateful operators: plain synchronous structs, tested alone.
+//!
+//! An operator does no I/O, reads no clock, spawns nothing and is not random: its output is a function of the deltas and
+//! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
+
+pub mod aggregate;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::delta::Delta;
+use crate::error::Result;
+use crate::time::TickId;
+
+/// What a tick tells an operator besides its deltas.
+#[derive(Debug, Clone, Copy)]
+pub struct TickContext {
+    /// The tick.
+    pub tick: TickId,
+    /// The tick's time, µs since the Unix epoch; never goes back.
+    pub now_micros: i64,
+    /// For an operator with a monotone column: every later input row has a value of at least this in that column (as
+    /// i64: µs for timestamps, days for dates), so smaller values are final. Never goes back. `None` while nothing is known.
+    pub closed_below: Option<i64>,
+    /// Whether final state may be dropped. Answers are the same either way; a test turns it off to prove that.
+    pub evict: bool,
+}
+
+/// An operator's state as rows, for checkpoints: named tables, each a list of batches whose first column is
+/// [`KEY_GROUP_COLUMN`], so that a restore with another partition count can deal the rows out anew.
+#[derive(Debug, Clone, Default)]
+pub struct SavedState {
+    /// Table name to batches of one schema.
+    pub tables: Vec<(String, Vec<RecordBatch>)>,
+}
+
+/// First column of every saved batch: UInt16, not null, the row's key group ([`crate::state::key_group`]).
+pub const KEY_GROUP_COLUMN: &str = "__key_group";
+
+/// An incremental operator over one partition of its keys.
+pub trait Operator: Send + std::fmt::Debug {
+    /// Folds one tick's deltas into the state and returns the change of the answer.
+    ///
+    /// `inputs[i]`: the batches of input i this tick, any number, not consolidated; columns as the operator's
+    /// constructor was told. Called once a tick, also with no input, because a watermark alone may close windows.
+    /// The result has the columns of [`output_schema`](Self::output_schema), consolidated per key, any row order.
+    ///
+    /// # Errors
+    /// `Data` for a value the operator cannot hold or a weight that would fall below zero; `Internal` for a bug. After an
+    /// error the operator is not used again.
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, tick: &TickContext) -> Result<Vec<Delta>>;
+
+    /// The output's columns, without the weight column.
+    fn output_schema(&self) -> SchemaRef;
+
+    /// The whole state as rows.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    fn save(&mut self) -> Result<SavedState>;
+
+    /// Takes rows saved by [`save`](Self::save), of this or of several partitions, into an empty operator.
+    ///
+    /// # Errors
+    /// `Data` if the rows are not of this operator.
+    fn restore(&mut self, state: SavedState) -> Result<()>;
+
+    /// Bytes of state held, accounted rather than guessed.
+    fn state_bytes(&self) -> usize;
+
+    /// Keys (groups) of state held.
+    fn state_keys(&self) -> usize;
+}

@@ -1,0 +1,1 @@
+//! The server: the only crate that listens. It owns no rule about data.

@@ -1,0 +1,12 @@
+//! Text and catalog to an incremental dataflow. Does no I/O; of the engine it knows the dataflow, the view's shape and errors.
+//!
+//! # Life of a statement
+//! 1. [`parser`] splits the text and recognises our DDL in front of sqlparser; SELECT bodies are plain sqlparser.
+//! 2. `binder` resolves names against the catalog and gives a DataFusion logical plan.
+//! 3. `incremental` rewrites a view's plan: stateless nodes stay DataFusion's, the others become the engine's, or are refused by name.
+
+pub mod error;
+pub mod parser;
+pub mod statement;
+
+pub use error::{SqlError, SqlState};

@@ -1,0 +1,1 @@
+//! Our DDL in front of sqlparser.

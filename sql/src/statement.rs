@@ -1,0 +1,201 @@
+//! Statements as the session executes them.
+
+use std::time::Duration;
+
+use arrow::datatypes::FieldRef;
+use datafusion::sql::sqlparser::ast;
+use engine::source::StartPosition;
+
+/// One statement of a query string.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// What it is.
+    pub statement: Statement,
+    /// Its own text, without the semicolon; positions in errors count from its first character.
+    pub text: String,
+    /// Characters before it in the query string.
+    pub offset: usize,
+}
+
+/// What a statement asks for.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// `CREATE SOURCE`, or `CREATE TABLE … WITH (connector = …)`.
+    CreateSource(Box<CreateSource>),
+    /// `CREATE [OR REPLACE] MATERIALIZED VIEW`.
+    CreateMaterializedView(Box<CreateMaterializedView>),
+    /// `CREATE [OR REPLACE] VIEW`: a name for a query, kept as text.
+    CreateView(Box<CreateView>),
+    /// `DROP SOURCE | TABLE | MATERIALIZED VIEW | VIEW`.
+    Drop(Drop),
+    /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
+    ShowObjects(ShowObjects),
+    /// `DESCRIBE name`, `SHOW COLUMNS FROM name`.
+    Describe(String),
+    /// `SHOW CREATE SOURCE | MATERIALIZED VIEW | VIEW name`.
+    ShowCreate(String),
+    /// `EXPLAIN [ANALYZE] [VERBOSE] [(options)] query | MATERIALIZED VIEW name | CREATE MATERIALIZED VIEW …`.
+    Explain(Box<Explain>),
+    /// SELECT, VALUES, TABLE t.
+    Query(Box<ast::Query>),
+    /// Everything about the session itself: SET, SHOW setting, RESET, BEGIN, COMMIT, DECLARE, FETCH, PREPARE, …
+    Session(Box<ast::Statement>),
+}
+
+/// `CREATE SOURCE`.
+#[derive(Debug, Clone)]
+pub struct CreateSource {
+    /// The source's name.
+    pub name: String,
+    /// True after IF NOT EXISTS: an existing source is a NOTICE.
+    pub if_not_exists: bool,
+    /// True after OR REPLACE.
+    pub or_replace: bool,
+    /// The declared columns, as Arrow fields ([`crate::parser`] maps the SQL types).
+    pub columns: Vec<FieldRef>,
+    /// The watermark, if one is declared.
+    pub watermark: Option<WatermarkDefinition>,
+    /// `INCLUDE` metadata columns in the order given, each with its column name.
+    pub include: Vec<(MetadataColumn, String)>,
+    /// `WITH (…)`: names in lower case, in the order given. The connector parses them.
+    pub options: Vec<(String, String)>,
+    /// Where reading starts (from the options `start`, `start_timestamp`, `start_offsets`).
+    pub start: StartPosition,
+}
+
+/// `WATERMARK FOR column AS column - INTERVAL '…' [IDLE TIMEOUT INTERVAL '…']`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkDefinition {
+    /// The event time column.
+    pub column: String,
+    /// How far behind the newest row another may come and still be accepted.
+    pub delay: Duration,
+    /// How long a caught-up partition may be silent before it stops holding the watermark back; `None` is never.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What `INCLUDE` can add to a source's columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetadataColumn {
+    /// `_partition` int4.
+    Partition,
+    /// `_offset` int8.
+    Offset,
+    /// `_timestamp` timestamptz: the record's time in the log.
+    Timestamp,
+    /// `_key` bytea.
+    Key,
+    /// `_headers`: list of (name text, value bytea).
+    Headers,
+    /// `_topic` text.
+    Topic,
+}
+
+/// When a view's rows appear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Emit {
+    /// At once, and corrected as input comes: the view equals the batch answer.
+    #[default]
+    OnUpdate,
+    /// Once, when the watermark passes the window's end: append-only and final.
+    OnWindowClose,
+}
+
+/// `CREATE MATERIALIZED VIEW`.
+#[derive(Debug, Clone)]
+pub struct CreateMaterializedView {
+    /// The view's name.
+    pub name: String,
+    /// Column names, where given.
+    pub columns: Vec<String>,
+    /// True after OR REPLACE.
+    pub or_replace: bool,
+    /// True after IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// The body.
+    pub query: Box<ast::Query>,
+    /// The body's text, for the catalog.
+    pub query_text: String,
+    /// `EMIT ON WINDOW CLOSE`, or `WITH (emit = 'on_window_close')`.
+    pub emit: Emit,
+}
+
+/// `CREATE VIEW`.
+#[derive(Debug, Clone)]
+pub struct CreateView {
+    /// The view's name.
+    pub name: String,
+    /// Column names, where given.
+    pub columns: Vec<String>,
+    /// True after OR REPLACE.
+    pub or_replace: bool,
+    /// True after IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// The body.
+    pub query: Box<ast::Query>,
+    /// The body's text.
+    pub query_text: String,
+}
+
+/// The kinds of object a name can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// A source.
+    Source,
+    /// A materialized view.
+    MaterializedView,
+    /// A plain view.
+    View,
+}
+
+/// `DROP … name [, …] [CASCADE | RESTRICT]`.
+#[derive(Debug, Clone)]
+pub struct Drop {
+    /// What is dropped.
+    pub kind: ObjectKind,
+    /// Which.
+    pub names: Vec<String>,
+    /// True after IF EXISTS: a missing one is a NOTICE.
+    pub if_exists: bool,
+    /// True after CASCADE.
+    pub cascade: bool,
+}
+
+/// What `SHOW` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShowObjects {
+    /// Sources with their partitions' state.
+    Sources,
+    /// Materialized views.
+    MaterializedViews,
+    /// Plain views.
+    Views,
+    /// Everything that can stand in FROM.
+    Tables,
+    /// The last ticks.
+    Ticks,
+}
+
+/// `EXPLAIN`.
+#[derive(Debug, Clone)]
+pub struct Explain {
+    /// Run it and show figures.
+    pub analyze: bool,
+    /// Show more.
+    pub verbose: bool,
+    /// `FORMAT JSON`.
+    pub json: bool,
+    /// What is explained.
+    pub target: ExplainTarget,
+}
+
+/// What `EXPLAIN` explains.
+#[derive(Debug, Clone)]
+pub enum ExplainTarget {
+    /// An ad-hoc query.
+    Query(Box<ast::Query>),
+    /// A materialized view that exists.
+    MaterializedView(String),
+    /// A view about to be created.
+    CreateMaterializedView(Box<CreateMaterializedView>),
+}
