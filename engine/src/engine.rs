@@ -1,1 +1,336 @@
-//! The handle the server holds.
+//! The handle the server holds: sources and views come and go, snapshots are read, ticks run by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::dataflow::Dataflow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::reader::SourceStatus;
+use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
+use crate::source::{Offsets, SourceOpener};
+use crate::tick::backfill::{Backfill, Position};
+use crate::tick::core::{Core, CoreConfig, RunningView};
+use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake};
+use crate::tick::interval::TickInterval;
+use crate::time::Clock;
+use crate::view::{Snapshot, SnapshotStore};
+
+/// A backfill this near to the cut is left to the tick thread.
+const JOIN_RECORDS_MAX: i64 = 200_000;
+
+/// How many ticks `SHOW TICKS` can list.
+const TICKS_KEPT: usize = 1000;
+
+/// How an engine runs.
+#[derive(Debug, Clone, Default)]
+pub struct EngineConfig {
+    /// Plans, eviction, limits.
+    pub core: CoreConfig,
+    /// The pace of ticks.
+    pub interval: TickInterval,
+}
+
+/// A source, ready to be read.
+#[derive(Clone)]
+pub struct SourceDefinition {
+    /// Its name.
+    pub name: String,
+    /// Its columns, event time and limits; no column is in use yet.
+    pub spec: IngestSpec,
+    /// Makes its decoders.
+    pub factory: DecoderFactory,
+    /// Opens readers of its log, from its start position where no offset is given.
+    pub opener: Arc<dyn SourceOpener>,
+}
+
+/// A running engine. Dropping it stops the tick thread.
+#[derive(Debug)]
+pub struct Engine {
+    commands: Mutex<Sender<Command>>,
+    store: Arc<SnapshotStore>,
+    readers: Readers,
+    sources: RwLock<BTreeMap<String, Known>>,
+    interval: RwLock<TickInterval>,
+    config: CoreConfig,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the handle keeps of a source.
+#[derive(Clone)]
+struct Known {
+    definition: SourceDefinition,
+    start: Offsets,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("name", &self.definition.name).field("start", &self.start).finish()
+    }
+}
+
+impl Engine {
+    /// Starts the tick thread, with nothing to do.
+    ///
+    /// # Errors
+    /// `Unavailable` if the system refuses a thread.
+    pub fn start(config: EngineConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        let (sender, receiver) = channel();
+        let store = Arc::new(SnapshotStore::new(TICKS_KEPT));
+        let readers = Readers::default();
+        let core = Core::new(config.core.clone());
+        let wake = Wake::new(sender.clone());
+        let driver = Driver::new(core, clock, store.clone(), readers.clone(), config.interval, receiver, wake);
+        let thread = std::thread::Builder::new().name("tick".into()).spawn(move || driver.run());
+        let thread = thread.map_err(|e| Error::unavailable("cannot start the tick thread").with_source(e))?;
+        Ok(Self {
+            commands: Mutex::new(sender),
+            store,
+            readers,
+            sources: RwLock::default(),
+            interval: RwLock::new(config.interval),
+            config: config.core,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Adds a source, after its log was found and its start resolved to offsets. It is read from when a view needs it.
+    ///
+    /// # Errors
+    /// `Conflict` if the name is taken; the opener's own errors.
+    pub fn create_source(&self, definition: SourceDefinition) -> Result<()> {
+        let name = definition.name.clone();
+        if self.sources.read().contains_key(&name) {
+            return Err(Error::conflict(format!("source \"{name}\" already exists")));
+        }
+        let opened = definition.opener.open(&Offsets::new())?;
+        let start: Offsets = opened.partitions().iter().map(|(p, status)| (*p, status.position)).collect();
+        drop(opened);
+        let handle = SourceHandle {
+            spec: definition.spec.clone(),
+            factory: definition.factory.clone(),
+            opener: definition.opener.clone(),
+            start: start.clone(),
+            reader: None,
+        };
+        self.ask(|reply| Command::AddSource(name.clone(), Box::new(handle), reply))?;
+        self.sources.write().insert(name, Known { definition, start });
+        Ok(())
+    }
+
+    /// Removes a source; the caller has removed its views.
+    ///
+    /// # Errors
+    /// `Input` if there is none of that name.
+    pub fn drop_source(&self, name: &str) -> Result<()> {
+        if self.sources.write().remove(name).is_none() {
+            return Err(Error::input(format!("source \"{name}\" does not exist")));
+        }
+        self.ask(|reply| Command::RemoveSource(name.to_owned(), reply))
+    }
+
+    /// Adds a view, or puts it in its namesake's place in one tick. Returns when the view holds everything its sources
+    /// have consumed; `cancelled` is asked now and then meanwhile.
+    ///
+    /// # Errors
+    /// `Unsupported` for a plan that cannot be executed, `Unavailable` if a broker is away, `Cancelled`, and the view's
+    /// own first failure.
+    pub fn create_view(&self, name: &str, dataflow: &Dataflow, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let mut view = RunningView::try_new(dataflow, &self.config)?;
+        let used = self.used_columns(dataflow)?;
+        let names: Vec<String> = dataflow.inputs.keys().cloned().collect();
+        let mut backfills: Vec<Backfill> = Vec::new();
+        let mut opened = BTreeMap::new();
+        for (source, position) in self.positions(&names)? {
+            let known = self.known(&source)?;
+            match position {
+                Some(position) => backfills.push(self.backfill(&known, &used[&source], &position)?),
+                None => _ = opened.insert(source, known.definition.opener.open(&known.start)?),
+            }
+        }
+        self.approach(&names, &mut backfills, &mut view, cancelled)?;
+        let new = NewView { name: name.to_owned(), view, used, backfills, opened };
+        self.ask(|reply| Command::AddView(Box::new(new), reply))
+    }
+
+    fn backfill(&self, known: &Known, used: &UsedColumns, position: &Position) -> Result<Backfill> {
+        let SourceDefinition { name, spec, factory, opener } = &known.definition;
+        let mut spec = spec.clone();
+        spec.set_used(used)?;
+        Backfill::new(name, opener.clone(), spec, factory.clone(), known.start.clone(), position)
+    }
+
+    /// Runs backfills until what is left is little enough for the tick thread.
+    fn approach(
+        &self,
+        names: &[String],
+        backfills: &mut [Backfill],
+        view: &mut RunningView,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        loop {
+            let positions = self.positions(names)?;
+            let template = self.template()?;
+            let mut behind = 0;
+            for backfill in backfills.iter_mut() {
+                let Some(Some(position)) = positions.get(backfill.source()) else { continue };
+                if backfill.behind(position) > JOIN_RECORDS_MAX {
+                    behind += backfill.behind(position);
+                    backfill.run(position, view, &template, cancelled)?;
+                }
+            }
+            if cancelled() {
+                return Err(Error::new(ErrorKind::Cancelled, "the view's creation was cancelled"));
+            }
+            if behind == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn template(&self) -> Result<crate::dataflow::runtime::TickInput> {
+        self.with_core(|core| {
+            let mut input = core.input(Default::default());
+            input.watermarks.clear();
+            input
+        })
+    }
+
+    /// The columns a dataflow uses of each source, by index.
+    fn used_columns(&self, dataflow: &Dataflow) -> Result<BTreeMap<String, UsedColumns>> {
+        let of_source = |(name, columns): (&String, &BTreeSet<String>)| {
+            let spec = self.known(name)?.definition.spec;
+            let declared = spec.decode.columns.iter().enumerate().filter(|(_, f)| columns.contains(f.name()));
+            let included = spec.metadata.iter().enumerate().filter(|(_, column)| columns.contains(&column.name));
+            let used = UsedColumns {
+                columns: declared.map(|(index, _)| index).collect(),
+                metadata: included.map(|(index, _)| index).collect(),
+            };
+            Ok((name.clone(), used))
+        };
+        dataflow.inputs.iter().map(of_source).collect()
+    }
+
+    fn known(&self, name: &str) -> Result<Known> {
+        let known = self.sources.read().get(name).cloned();
+        known.ok_or_else(|| Error::input(format!("source \"{name}\" does not exist")))
+    }
+
+    fn positions(&self, names: &[String]) -> Result<BTreeMap<String, Option<Position>>> {
+        self.ask(|reply| Command::Positions(names.to_vec(), reply))
+    }
+
+    /// Removes a view.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn drop_view(&self, name: &str) -> Result<()> {
+        self.ask(|reply| Command::RemoveView(name.to_owned(), reply))
+    }
+
+    /// Runs `ask` on the tick thread between two ticks and returns its answer.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn with_core<T: Send + 'static>(&self, ask: impl FnOnce(&Core) -> T + Send + 'static) -> Result<T> {
+        self.ask(|reply| Command::Ask(Box::new(move |core| _ = reply.send(Ok(ask(core))))))
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(SyncSender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = sync_channel(1);
+        let stopped = || Error::unavailable("the engine has stopped");
+        self.commands.lock().send(command(reply)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
+    /// The newest snapshot: all views at one tick.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.store.newest()
+    }
+
+    /// Where snapshots are published: to wait for one, or to list the last ticks.
+    pub fn store(&self) -> &Arc<SnapshotStore> {
+        &self.store
+    }
+
+    /// What a source is doing; `None` before its first view.
+    pub fn source_status(&self, name: &str) -> Option<SourceStatus> {
+        let reader = self.readers.read().get(name).cloned();
+        reader.map(|reader| reader.status())
+    }
+
+    /// The definition of a source.
+    pub fn source(&self, name: &str) -> Option<SourceDefinition> {
+        self.sources.read().get(name).map(|known| known.definition.clone())
+    }
+
+    /// Where reading of a source began.
+    pub fn source_start(&self, name: &str) -> Option<Offsets> {
+        self.sources.read().get(name).map(|known| known.start.clone())
+    }
+
+    /// The pace of ticks.
+    pub fn tick_interval(&self) -> TickInterval {
+        *self.interval.read()
+    }
+
+    /// Paces ticks anew, from the next on.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn set_tick_interval(&self, interval: TickInterval) -> Result<()> {
+        let sent = self.commands.lock().send(Command::SetInterval(interval));
+        sent.map_err(|_| Error::unavailable("the engine has stopped"))?;
+        *self.interval.write() = interval;
+        Ok(())
+    }
+
+    /// Waits until the views hold everything that was in their topics when this was called.
+    ///
+    /// # Errors
+    /// `Unavailable` if a broker does not say where its topic ends, or if the engine stops.
+    pub fn flush(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let reading: Vec<String> = self.readers.read().keys().cloned().collect();
+        let mut ends = BTreeMap::new();
+        for name in reading {
+            ends.insert(name.clone(), self.known(&name)?.definition.opener.bounds()?);
+        }
+        loop {
+            let wanted = ends.clone();
+            let reached = self.with_core(move |core| {
+                wanted.iter().all(|(name, bounds)| {
+                    let Some(source) = core.sources().get(name) else { return true };
+                    bounds.iter().all(|(p, (start, end))| source.offsets.get(p).copied().unwrap_or(*start) >= *end)
+                })
+            })?;
+            if reached {
+                return Ok(());
+            }
+            if cancelled() {
+                return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops the tick thread and the readers, after the tick at hand.
+    pub fn stop(&self) {
+        // Nobody receives any more if the thread has ended.
+        let _ = self.commands.lock().send(Command::Stop);
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the tick thread panicked");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! # Life of a record
 //! 1. [`source`] polls it: bytes, partition, offset, broker time.
-//! 2. [`format`] decodes the columns some view uses straight into Arrow builders; what cannot be decoded is an error row.
+//! 2. [`mod@format`] decodes the columns some view uses straight into Arrow builders; what cannot be decoded is an error row.
 //! 3. [`ingest`] decides, per partition and from the log alone, whether the row is accepted or late.
 //! 4. [`tick`] closes a cut: the exact offsets one tick consumes, and the watermark that follows from them.
 //! 5. [`dataflow`] runs every view's incremental plan once over the tick's deltas; DataFusion executes it.
@@ -11,6 +11,7 @@
 //!
 //! Data goes one way along that list. [`engine`](mod@engine) is the handle the server holds.
 
+pub mod checkpoint;
 pub mod dataflow;
 pub mod delta;
 pub mod engine;

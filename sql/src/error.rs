@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use datafusion::sql::sqlparser::tokenizer::Span;
 use engine::{Error, ErrorKind};
 
 /// A five-character SQLSTATE (PostgreSQL documentation, appendix A).
@@ -28,6 +29,20 @@ impl SqlState {
     pub const INVALID_TEXT_REPRESENTATION: Self = Self("22P02");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self("22003");
     pub const DIVISION_BY_ZERO: Self = Self("22012");
+    pub const INVALID_DATETIME_FORMAT: Self = Self("22007");
+    pub const DATETIME_FIELD_OVERFLOW: Self = Self("22008");
+    pub const INTERVAL_FIELD_OVERFLOW: Self = Self("22015");
+    pub const INVALID_ROW_COUNT_IN_LIMIT: Self = Self("2201W");
+    pub const INVALID_ROW_COUNT_IN_OFFSET: Self = Self("2201X");
+    pub const DUPLICATE_ALIAS: Self = Self("42712");
+    pub const INVALID_COLUMN_REFERENCE: Self = Self("42P10");
+    pub const INVALID_NAME: Self = Self("42602");
+    pub const NAME_TOO_LONG: Self = Self("42622");
+    pub const UNDEFINED_PARAMETER: Self = Self("42P02");
+    pub const WINDOWING_ERROR: Self = Self("42P20");
+    pub const INVALID_OBJECT_DEFINITION: Self = Self("42P17");
+    pub const CANNOT_COERCE: Self = Self("42846");
+    pub const CARDINALITY_VIOLATION: Self = Self("21000");
     pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
     pub const DEPENDENT_OBJECTS_STILL_EXIST: Self = Self("2BP01");
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self("55000");
@@ -112,3 +127,27 @@ impl From<Error> for SqlError {
         Self::new(state, error.to_string())
     }
 }
+
+/// An error with the place in the tree it concerns, on its way through DataFusion to where the text is known.
+#[derive(Debug)]
+pub(crate) struct Located {
+    /// The error, its position not set yet.
+    pub error: Box<SqlError>,
+    /// The place; empty if there is none.
+    pub span: Span,
+}
+
+impl Located {
+    /// `error`, at `span`.
+    pub fn new(error: SqlError, span: Span) -> Self {
+        Self { error: Box::new(error), span }
+    }
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Located {}

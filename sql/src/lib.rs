@@ -2,11 +2,23 @@
 //!
 //! # Life of a statement
 //! 1. [`parser`] splits the text and recognises our DDL in front of sqlparser; SELECT bodies are plain sqlparser.
-//! 2. `binder` resolves names against the catalog and gives a DataFusion logical plan.
-//! 3. `incremental` rewrites a view's plan: stateless nodes stay DataFusion's, the others become the engine's, or are refused by name.
+//! 2. [`binder`] resolves names against the catalog and gives a DataFusion logical plan.
+//! 3. [`mod@incremental`] rewrites a view's plan: stateless nodes stay DataFusion's, the others become the engine's, or
+//!    are refused by name.
+//!
+//! [`catalog`] says what exists.
 
+pub mod binder;
+pub mod catalog;
+mod diagnosis;
 pub mod error;
+pub mod functions;
+pub mod incremental;
+pub mod interval;
 pub mod parser;
+pub mod stack;
 pub mod statement;
+pub mod types;
+pub mod window;
 
 pub use error::{SqlError, SqlState};

@@ -1,19 +1,22 @@
 //! Statements as the session executes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast;
 use engine::source::StartPosition;
+
+use crate::types;
 
 /// One statement of a query string.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     /// What it is.
     pub statement: Statement,
-    /// Its own text, without the semicolon; positions in errors count from its first character.
+    /// Its own text, from its first token to its last; positions in errors of the binder count from its first character.
     pub text: String,
-    /// Characters before it in the query string.
+    /// Characters before it in the query string: what a server adds to such a position.
     pub offset: usize,
 }
 
@@ -30,7 +33,7 @@ pub enum Statement {
     Drop(Drop),
     /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
     ShowObjects(ShowObjects),
-    /// `DESCRIBE name`, `SHOW COLUMNS FROM name`.
+    /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
     Describe(String),
     /// `SHOW CREATE SOURCE | MATERIALIZED VIEW | VIEW name`.
     ShowCreate(String),
@@ -38,7 +41,14 @@ pub enum Statement {
     Explain(Box<Explain>),
     /// SELECT, VALUES, TABLE t.
     Query(Box<ast::Query>),
-    /// Everything about the session itself: SET, SHOW setting, RESET, BEGIN, COMMIT, DECLARE, FETCH, PREPARE, …
+    /// `FLUSH`: wait until everything written before is visible.
+    Flush,
+    /// `MOVE …`: what it moves over is a [`ast::Statement::Fetch`] whose rows are counted and not sent.
+    Move(Box<ast::Statement>),
+    /// Everything about the session itself: SET, SHOW setting, RESET, BEGIN, COMMIT, DECLARE, FETCH, PREPARE, COPY TO, …
+    ///
+    /// Spellings sqlparser does not know come as the statement they stand for: `ABORT` as ROLLBACK, `FETCH c` as
+    /// FETCH NEXT FROM c. Any query inside (DECLARE, PREPARE, COPY) is a plain query, checked like one.
     Session(Box<ast::Statement>),
 }
 
@@ -89,6 +99,40 @@ pub enum MetadataColumn {
     Headers,
     /// `_topic` text.
     Topic,
+}
+
+impl MetadataColumn {
+    /// Every metadata column.
+    pub const ALL: [Self; 6] = [Self::Partition, Self::Offset, Self::Timestamp, Self::Key, Self::Headers, Self::Topic];
+
+    /// The column's name unless `AS` gives another.
+    pub fn default_name(self) -> &'static str {
+        match self {
+            Self::Partition => "_partition",
+            Self::Offset => "_offset",
+            Self::Timestamp => "_timestamp",
+            Self::Key => "_key",
+            Self::Headers => "_headers",
+            Self::Topic => "_topic",
+        }
+    }
+
+    /// The column as the source shows it, under `name`. Partition, offset and topic are never null.
+    pub fn field(self, name: &str) -> FieldRef {
+        let (data_type, nullable) = match self {
+            Self::Partition => (DataType::Int32, false),
+            Self::Offset => (DataType::Int64, false),
+            Self::Timestamp => (types::timestamptz(), true),
+            Self::Key => (DataType::Binary, true),
+            Self::Headers => {
+                let fields =
+                    vec![Field::new("name", DataType::Utf8View, false), Field::new("value", DataType::Binary, true)];
+                (DataType::new_list(DataType::Struct(fields.into()), true), true)
+            }
+            Self::Topic => (DataType::Utf8View, false),
+        };
+        Arc::new(Field::new(name, data_type, nullable))
+    }
 }
 
 /// When a view's rows appear.

@@ -1,1 +1,43 @@
-//! dataflow
+//! The incremental plan of a view: what `sql` ends by making and the tick begins by running.
+//!
+//! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s and whose stateful nodes are ours
+//! ([`node::AggregateNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
+//! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
+//! plan can be encoded and sent elsewhere.
+//!
+//! ```text
+//! DeltaScan(bids) ── Filter ── Projection ── Operator(aggregate #1) ── Projection ──> the view's delta
+//!      ^ the tick's batches                       ^ arrangement (#1, partition)
+//! ```
+//!
+//! Edges that can retract end with the column [`crate::delta::WEIGHT_COLUMN`].
+
+pub mod aggregate;
+pub mod bound;
+pub mod exec;
+pub mod execution;
+pub mod key_group_expr;
+pub mod node;
+pub mod planner;
+pub mod runtime;
+pub mod scan;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::LogicalPlan;
+
+/// A view's incremental plan.
+#[derive(Debug, Clone)]
+pub struct Dataflow {
+    /// The plan; if `append_only` is false its last column is the weight.
+    pub plan: LogicalPlan,
+    /// The view's columns, without the weight.
+    pub schema: SchemaRef,
+    /// True if no row of the view is ever retracted.
+    pub append_only: bool,
+    /// The columns read of each source, by source name: what its decoder must materialise.
+    pub inputs: BTreeMap<String, BTreeSet<String>>,
+}

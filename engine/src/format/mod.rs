@@ -3,6 +3,8 @@
 //! A [`Decoder`] validates every declared column of a record and materialises only those some view uses, so whether a
 //! record is accepted never depends on which views exist.
 
+pub mod json;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 

@@ -5,11 +5,12 @@
 
 pub mod aggregate;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
 use crate::delta::Delta;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::time::TickId;
 
 /// What a tick tells an operator besides its deltas.
@@ -32,6 +33,45 @@ pub struct TickContext {
 pub struct SavedState {
     /// Table name to batches of one schema.
     pub tables: Vec<(String, Vec<RecordBatch>)>,
+}
+
+impl SavedState {
+    /// Adds the rows of another partition of the same operator.
+    pub fn merge(&mut self, other: Self) {
+        for (name, batches) in other.tables {
+            match self.tables.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, all)) => all.extend(batches),
+                None => self.tables.push((name, batches)),
+            }
+        }
+    }
+
+    /// Deals the rows to `partitions` by key group; `partition_of(key_group, partitions)` says where a group goes.
+    ///
+    /// # Errors
+    /// `Data` if a table does not begin with [`KEY_GROUP_COLUMN`].
+    pub fn split(self, partitions: usize, partition_of: impl Fn(u16, usize) -> usize) -> Result<Vec<Self>> {
+        if partitions == 1 {
+            return Ok(vec![self]);
+        }
+        let mut dealt = vec![Self::default(); partitions];
+        for (name, batches) in self.tables {
+            for (partition, part) in dealt.iter_mut().enumerate() {
+                let rows =
+                    batches.iter().map(|batch| rows_of(batch, |group| partition_of(group, partitions) == partition));
+                part.tables.push((name.clone(), rows.collect::<Result<_>>()?));
+            }
+        }
+        Ok(dealt)
+    }
+}
+
+/// The rows of a saved batch whose key group is wanted.
+fn rows_of(batch: &RecordBatch, wanted: impl Fn(u16) -> bool) -> Result<RecordBatch> {
+    let groups = batch.column_by_name(KEY_GROUP_COLUMN).and_then(|c| c.as_any().downcast_ref::<UInt16Array>());
+    let groups = groups.ok_or_else(|| Error::data("saved state without a key group column"))?;
+    let mask: BooleanArray = groups.values().iter().map(|group| Some(wanted(*group))).collect();
+    Ok(filter_record_batch(batch, &mask)?)
 }
 
 /// First column of every saved batch: UInt16, not null, the row's key group ([`crate::state::key_group`]).

@@ -4,6 +4,18 @@
 //! holds. It hands out records borrowed from the client's own buffers, a slice at a time, so that no record is copied
 //! or allocated for before it is decoded.
 
+pub mod connector;
+pub mod embedded_broker;
+pub mod kafka;
+mod kafka_client;
+mod kafka_option_list;
+pub mod kafka_options;
+mod kafka_reader;
+mod librdkafka;
+pub mod memory;
+pub mod nexmark;
+pub mod producer;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -113,13 +125,16 @@ pub trait Source: Send {
 
 /// Opens readers of one log: the live one, others for a view's backfill or a bounded SELECT.
 pub trait SourceOpener: Send + Sync + std::fmt::Debug {
-    /// A reader that starts at `offsets` (partitions not named start at the opener's own start position).
+    /// A reader that starts at `offsets`. Partitions not named were added since these were written, and start at the
+    /// oldest record; if none is named, all start at the opener's own start position.
     ///
     /// # Errors
-    /// `Input` for a topic that does not exist or options the client refuses, `Unavailable` if no broker answers in time.
+    /// `Input` for a topic that does not exist or options the client refuses, `Unavailable` if no broker answers in time,
+    /// `Data` if one of `offsets` is not in the log any more.
     fn open(&self, offsets: &Offsets) -> Result<Box<dyn Source>>;
 
-    /// The start and end (next offset to be written) of every partition now.
+    /// The start and end of every partition now. The end is what a reader comes to: the next offset to be written, or
+    /// under read_committed the last stable offset.
     ///
     /// # Errors
     /// As for [`open`](Self::open).

@@ -1,0 +1,67 @@
+//! Nexmark bids as JSON in memory.
+
+use engine::source::nexmark::{EventKind, NexmarkConfig, NexmarkGenerator};
+use engine::source::{Headers, RawRecord};
+
+/// The source all queries read, with the benchmark's columns.
+pub const CREATE_SOURCE: &str = "CREATE SOURCE bid (
+  auction bigint, bidder bigint, price bigint, channel text, url text, \"dateTime\" timestamp, extra text,
+  WATERMARK FOR \"dateTime\" AS \"dateTime\" - INTERVAL '2 seconds' IDLE TIMEOUT NEVER
+) WITH (connector = 'kafka', bootstrap = 'localhost:1', topic = 'bid') FORMAT JSON";
+
+/// Records in one buffer.
+pub struct Records {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Records {
+    /// The first `count` bids of the stream of `seed`.
+    pub fn bids(seed: u64, count: usize, events_per_second: u64) -> Self {
+        let config = NexmarkConfig { events_per_second, ..NexmarkConfig::default() };
+        let mut events = NexmarkGenerator::new(seed, config);
+        let mut records = Self { bytes: Vec::with_capacity(count * 290), ends: Vec::with_capacity(count) };
+        while records.ends.len() < count {
+            let start = records.bytes.len();
+            match events.next(&mut records.bytes) {
+                EventKind::Bid => records.ends.push(records.bytes.len()),
+                _ => records.bytes.truncate(start),
+            }
+        }
+        records
+    }
+
+    /// Records.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of all records.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// One record's bytes.
+    pub fn payload(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
+    }
+
+    /// Records `from..to` as a source hands them over, at offsets from `offset` on.
+    pub fn raw(&self, from: usize, to: usize, offset: i64) -> Vec<RawRecord<'_>> {
+        let record = |index: usize| RawRecord {
+            partition: 0,
+            offset: offset + (index - from) as i64,
+            timestamp_ms: None,
+            key: None,
+            payload: Some(self.payload(index)),
+            headers: Headers::default(),
+        };
+        (from..to).map(record).collect()
+    }
+}

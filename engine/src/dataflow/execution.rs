@@ -1,0 +1,207 @@
+//! A view's plan at work: one execution a tick.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::TaskContext;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use futures::StreamExt;
+
+use super::Dataflow;
+use super::exec::OperatorExec;
+use super::planner;
+use super::runtime::{OperatorId, TickInput, TickRuntime};
+use crate::delta::Delta;
+use crate::error::{Error, Result};
+use crate::operator::SavedState;
+use crate::state::key_group::KEY_GROUPS;
+use crate::time::Watermark;
+
+/// How plans are executed.
+#[derive(Debug, Clone)]
+pub struct ExecutionConfig {
+    /// Partitions a plan's stateful nodes are dealt to. With 1 a tick runs on the calling thread alone.
+    pub parallelism: usize,
+    /// Where the tasks of parallel plans run; not needed at parallelism 1.
+    pub tasks: Option<tokio::runtime::Handle>,
+}
+
+impl Default for ExecutionConfig {
+    fn default() -> Self {
+        Self { parallelism: 1, tasks: None }
+    }
+}
+
+/// The saved state of a view: every operator's rows, by operator id.
+pub type SavedView = Vec<(OperatorId, SavedState)>;
+
+/// One view's physical plan, its operators, and the means to run a tick.
+#[derive(Debug)]
+pub struct Execution {
+    plan: Arc<dyn ExecutionPlan>,
+    runtime: Arc<TickRuntime>,
+    context: Arc<TaskContext>,
+    config: ExecutionConfig,
+    sources: Vec<String>,
+    schema: SchemaRef,
+    watermarks: HashMap<String, Watermark>,
+    stepped: bool,
+}
+
+impl Execution {
+    /// Plans `dataflow`. State is empty; the first step emits what an empty input answers.
+    ///
+    /// # Errors
+    /// `Unsupported` for what DataFusion or an operator cannot plan.
+    pub fn try_new(dataflow: &Dataflow, config: ExecutionConfig) -> Result<Self> {
+        let plan = planner::plan(&dataflow.plan, config.parallelism)?;
+        let runtime = Arc::new(TickRuntime::default());
+        let session = SessionConfig::new().with_target_partitions(config.parallelism).with_extension(runtime.clone());
+        let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let environment = Arc::new(RuntimeEnv::default());
+        let context = TaskContext::new(None, "tick".into(), session, none.0, none.1, none.2, none.3, environment);
+        Ok(Self {
+            plan,
+            runtime,
+            context: Arc::new(context),
+            config,
+            sources: dataflow.inputs.keys().cloned().collect(),
+            schema: dataflow.schema.clone(),
+            watermarks: HashMap::new(),
+            stepped: false,
+        })
+    }
+
+    /// Runs one tick and returns the change of the view's rows, not consolidated.
+    ///
+    /// A tick that brings the view neither rows nor a newer watermark costs nothing.
+    ///
+    /// # Errors
+    /// The first error of an expression or operator. The operators may then have taken in part of the tick: the view
+    /// has failed and must be rebuilt.
+    pub fn step(&mut self, input: Arc<TickInput>) -> Result<Vec<Delta>> {
+        if !self.concerns(&input) {
+            return Ok(vec![]);
+        }
+        self.stepped = true;
+        self.watermarks.extend(input.watermarks.iter().map(|(source, watermark)| (source.clone(), *watermark)));
+        self.runtime.set(Some(input));
+        let batches = self.run();
+        self.runtime.set(None);
+        batches?.into_iter().map(Delta::from_edge).collect()
+    }
+
+    fn concerns(&self, input: &TickInput) -> bool {
+        !self.stepped
+            || self.sources.iter().any(|source| {
+                input.rows.get(source).is_some_and(|rows| rows.iter().any(|batch| batch.num_rows() > 0))
+                    || input.watermarks.get(source) != self.watermarks.get(source)
+            })
+    }
+
+    fn run(&self) -> Result<Vec<RecordBatch>> {
+        // Each execution registers new metrics, and an exchange can run only once: a tick starts from fresh nodes.
+        let plan = reset_plan_states(self.plan.clone())?;
+        let _entered = self.config.tasks.as_ref().map(tokio::runtime::Handle::enter);
+        futures::executor::block_on(async {
+            let mut batches = Vec::new();
+            for partition in 0..plan.properties().partitioning.partition_count() {
+                let mut stream = plan.execute(partition, self.context.clone())?;
+                while let Some(batch) = stream.next().await {
+                    let batch = batch?;
+                    if batch.num_rows() > 0 {
+                        batches.push(batch);
+                    }
+                }
+            }
+            Ok(batches)
+        })
+    }
+
+    /// The view's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The stateful nodes of the plan, from the root down.
+    pub fn operators(&self) -> Vec<Arc<dyn ExecutionPlan>> {
+        let mut found = Vec::new();
+        collect_operators(&self.plan, &mut found);
+        found
+    }
+
+    /// The physical plan as indented text.
+    pub fn display(&self) -> String {
+        displayable(self.plan.as_ref()).indent(false).to_string()
+    }
+
+    /// The physical plan.
+    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+
+    /// Bytes of operator state.
+    pub fn state_bytes(&self) -> usize {
+        self.runtime.registry.state_bytes()
+    }
+
+    /// Keys of operator state.
+    pub fn state_keys(&self) -> usize {
+        self.runtime.registry.state_keys()
+    }
+
+    /// Every operator's state as rows; partitions of one operator are put together.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn save(&self) -> Result<SavedView> {
+        let mut saved: SavedView = Vec::new();
+        for (id, _, operator) in self.runtime.registry.all() {
+            let state = operator.lock().save()?;
+            match saved.last_mut().filter(|(last, _)| *last == id) {
+                Some((_, all)) => all.merge(state),
+                None => saved.push((id, state)),
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Takes the state of [`save`](Self::save), made at any parallelism, into an execution that has not stepped yet.
+    ///
+    /// # Errors
+    /// `Data` if the state is not of this plan.
+    pub fn restore(&mut self, saved: SavedView) -> Result<()> {
+        let nodes = self.operators();
+        for (id, state) in saved {
+            let node = nodes.iter().filter_map(|n| n.downcast_ref::<OperatorExec>()).find(|node| node.id() == id);
+            let node =
+                node.ok_or_else(|| Error::data(format!("saved state of operator {id}, which the plan lacks")))?;
+            for (partition, state) in state.split(node.partitions(), partition_of)?.into_iter().enumerate() {
+                let mut operator = node.maker().make()?;
+                operator.restore(state)?;
+                self.runtime.registry.insert(id, partition, operator);
+            }
+        }
+        self.stepped = true;
+        Ok(())
+    }
+}
+
+/// The partition that DataFusion's hash exchange sends a key group to.
+fn partition_of(key_group: u16, partitions: usize) -> usize {
+    planner::key_group_partitions(partitions)[usize::from(key_group % KEY_GROUPS)]
+}
+
+fn collect_operators(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<Arc<dyn ExecutionPlan>>) {
+    if plan.downcast_ref::<OperatorExec>().is_some() {
+        found.push(plan.clone());
+    }
+    for child in plan.children() {
+        collect_operators(child, found);
+    }
+}

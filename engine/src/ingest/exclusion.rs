@@ -1,0 +1,71 @@
+//! The exclusion log: the only input of lateness that is not in the source's own log.
+
+use std::collections::BTreeMap;
+
+use crate::source::Offsets;
+
+/// The watermark went on without a partition: from `offset` on, none of its rows below `floor_micros` is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exclusion {
+    /// The partition that was idle, or found later than the others.
+    pub partition: i32,
+    /// Its next offset at that time.
+    pub offset: i64,
+    /// The watermark, µs of event time.
+    pub floor_micros: i64,
+    /// The tick's time, µs.
+    pub now_micros: i64,
+}
+
+/// Every exclusion that raised a floor, by partition and offset. Floors of one partition never fall.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ExclusionLog(BTreeMap<i32, Vec<Exclusion>>);
+
+impl ExclusionLog {
+    /// Writes an exclusion. It takes the place of the newest one of its partition if that one is still `open` or stands
+    /// at the same offset: no row was judged in between, so the older floor never mattered. Returns the entry as kept.
+    pub(super) fn write(&mut self, exclusion: Exclusion, open: bool) -> Exclusion {
+        let entries = self.0.entry(exclusion.partition).or_default();
+        let after = entries.partition_point(|entry| entry.offset <= exclusion.offset);
+        match entries[..after].last_mut() {
+            Some(last) if open || last.offset == exclusion.offset => {
+                let floor_micros = last.floor_micros.max(exclusion.floor_micros);
+                *last = Exclusion { offset: last.offset, floor_micros, ..exclusion };
+                *last
+            }
+            _ => {
+                entries.insert(after, exclusion);
+                exclusion
+            }
+        }
+    }
+
+    /// Adds an exclusion from elsewhere, wherever its offset belongs.
+    pub(super) fn merge(&mut self, exclusion: Exclusion) {
+        let entries = self.0.entry(exclusion.partition).or_default();
+        match entries.binary_search_by_key(&exclusion.offset, |entry| entry.offset) {
+            Ok(at) if entries[at].floor_micros < exclusion.floor_micros => entries[at] = exclusion,
+            Ok(_) => {}
+            Err(at) => entries.insert(at, exclusion),
+        }
+    }
+
+    /// The exclusions of one partition, by offset.
+    pub(super) fn of(&self, partition: i32) -> &[Exclusion] {
+        self.0.get(&partition).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Exclusion> {
+        self.0.values().flatten()
+    }
+
+    /// Drops entries that no reading from `start` on needs: all but the newest at or before it. Partitions not named
+    /// keep theirs.
+    pub(super) fn forget_before(&mut self, start: &Offsets) {
+        for (partition, entries) in &mut self.0 {
+            let Some(start) = start.get(partition) else { continue };
+            let passed = entries.partition_point(|entry| entry.offset <= *start);
+            entries.drain(..passed.saturating_sub(1));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What an [`Ingest`](super::Ingest) is built from: one source's columns, its event time and its limits.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::format::{DecodeSpec, Decoder};
+use crate::ingest::metadata::IncludedColumn;
+
+/// Makes a decoder; called when the set of used columns changes, and once more for late rows, which keep every column.
+pub type DecoderFactory = Arc<dyn Fn(DecodeSpec) -> Result<Box<dyn Decoder>> + Send + Sync>;
+
+/// One hour: further ahead of the broker's time than this, an event time is taken for a broken clock.
+pub const MAX_FUTURE_SKEW_MICROS: i64 = 3_600_000_000;
+/// Half a minute of silence makes a partition idle.
+pub const IDLE_TIMEOUT_MICROS: i64 = 30_000_000;
+
+/// One source, as declared.
+#[derive(Debug, Clone)]
+pub struct IngestSpec {
+    /// The source's name, for messages.
+    pub source: String,
+    /// The topic's name, for error and late rows and the TOPIC column.
+    pub topic: String,
+    /// The declared columns, those used, and which one is the event time.
+    pub decode: DecodeSpec,
+    /// The record metadata the source includes, in order.
+    pub metadata: Vec<IncludedColumn>,
+    /// How far below its partition's running maximum an event time may lie before the row is late, µs.
+    pub delay_micros: i64,
+    /// How far beyond the record's own time an event time may lie before the record is an error, µs; `None` for no limit.
+    pub max_future_skew_micros: Option<i64>,
+    /// How long a partition that is caught up may be silent before it stops holding the watermark back, µs; `None` for ever.
+    pub idle_timeout_micros: Option<i64>,
+    /// How many bytes of a bad record's payload its error row keeps; the row says the full length beside it.
+    pub payload_bytes_max: usize,
+    /// Rows of one batch at most.
+    pub batch_rows_max: usize,
+}
+
+/// Which columns the views use, by index; both lists ascend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsedColumns {
+    /// Indexes into the declared columns.
+    pub columns: Vec<usize>,
+    /// Indexes into the included metadata.
+    pub metadata: Vec<usize>,
+}
+
+impl IngestSpec {
+    /// A source without included metadata and without delay, with the default limits.
+    pub fn new(source: impl Into<String>, topic: impl Into<String>, decode: DecodeSpec) -> Self {
+        Self {
+            source: source.into(),
+            topic: topic.into(),
+            decode,
+            metadata: Vec::new(),
+            delay_micros: 0,
+            max_future_skew_micros: Some(MAX_FUTURE_SKEW_MICROS),
+            idle_timeout_micros: Some(IDLE_TIMEOUT_MICROS),
+            payload_bytes_max: 4096,
+            batch_rows_max: 16_384,
+        }
+    }
+
+    /// The columns of every accepted batch: the used declared columns, then the used metadata, each in declared order.
+    pub fn output_schema(&self) -> SchemaRef {
+        let declared = self.decode.used.iter().map(|&index| self.decode.columns[index].clone());
+        let metadata = self.metadata.iter().filter(|included| included.used);
+        let metadata = metadata.map(|included| Arc::new(Field::from(included)));
+        Arc::new(Schema::new(declared.chain(metadata).collect::<Fields>()))
+    }
+
+    /// The columns in use.
+    pub fn used(&self) -> UsedColumns {
+        let metadata = self.metadata.iter().enumerate().filter(|(_, included)| included.used);
+        UsedColumns { columns: self.decode.used.clone(), metadata: metadata.map(|(index, _)| index).collect() }
+    }
+
+    /// Sets the columns in use.
+    ///
+    /// # Errors
+    /// `Internal` for an index out of range or out of order; the spec is then as it was.
+    pub fn set_used(&mut self, used: &UsedColumns) -> Result<()> {
+        ascending_below(&used.columns, self.decode.columns.len())?;
+        ascending_below(&used.metadata, self.metadata.len())?;
+        self.decode.used.clone_from(&used.columns);
+        for (index, included) in self.metadata.iter_mut().enumerate() {
+            included.used = used.metadata.binary_search(&index).is_ok();
+        }
+        Ok(())
+    }
+
+    /// What late rows are decoded with: every declared column.
+    pub(super) fn decode_every_column(&self) -> DecodeSpec {
+        DecodeSpec { used: (0..self.decode.columns.len()).collect(), ..self.decode.clone() }
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        ascending_below(&self.decode.used, self.decode.columns.len())?;
+        if self.decode.event_time.is_some_and(|index| index >= self.decode.columns.len()) {
+            return Err(Error::internal(format!("source \"{}\": no such event time column", self.source)));
+        }
+        let spans = [Some(self.delay_micros), self.max_future_skew_micros, self.idle_timeout_micros];
+        if spans.iter().flatten().any(|span| *span < 0) {
+            let message = "the watermark delay, the future skew and the idle timeout must not be negative";
+            return Err(Error::input(format!("source \"{}\": {message}", self.source)));
+        }
+        if self.batch_rows_max == 0 {
+            return Err(Error::internal("batch_rows_max is 0"));
+        }
+        Ok(())
+    }
+}
+
+fn ascending_below(indexes: &[usize], end: usize) -> Result<()> {
+    if indexes.iter().any(|index| *index >= end) || !indexes.is_sorted_by(|a, b| a < b) {
+        return Err(Error::internal(format!("used columns {indexes:?} do not ascend below {end}")));
+    }
+    Ok(())
+}

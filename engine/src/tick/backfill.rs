@@ -1,0 +1,134 @@
+//! Bringing a new view to the cut of a source that is already being read.
+//!
+//! A backfill reads the source again from its start and judges lateness by the same rule, with the exclusions the live
+//! reader recorded, so it accepts exactly the rows the other views saw. It runs beside the main line in ticks of its
+//! own until it is near the cut; the rest is done between two ticks of the main line, and the view joins.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::RunningView;
+use crate::dataflow::runtime::TickInput;
+use crate::error::{Error, Result};
+use crate::ingest::{DecoderFactory, Exclusion, Ingest, IngestSpec};
+use crate::source::{Offsets, PollBudget, Source, SourceOpener};
+use crate::time::Watermark;
+
+/// Records of one backfill tick.
+const TICK_RECORDS_MAX: usize = 256 * 1024;
+
+/// How long a backfill waits for the next record before it gives up on the broker.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Where a source is: its cut as of the last tick, and what lateness rests on besides the log.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// Next offset of every partition.
+    pub offsets: Offsets,
+    /// The watermark.
+    pub watermark: Watermark,
+    /// Every exclusion so far.
+    pub exclusions: Vec<Exclusion>,
+}
+
+/// One source's second reading.
+pub struct Backfill {
+    name: String,
+    opener: Arc<dyn SourceOpener>,
+    ingest: Ingest,
+    start: Offsets,
+}
+
+impl Backfill {
+    /// A reading from `start` on of the columns `spec` uses.
+    ///
+    /// # Errors
+    /// As for [`Ingest::replay`].
+    pub fn new(
+        name: &str,
+        opener: Arc<dyn SourceOpener>,
+        spec: IngestSpec,
+        factory: DecoderFactory,
+        start: Offsets,
+        position: &Position,
+    ) -> Result<Self> {
+        let ingest = Ingest::replay(spec, factory, &position.exclusions)?;
+        Ok(Self { name: name.to_owned(), opener, ingest, start })
+    }
+
+    /// The source.
+    pub fn source(&self) -> &str {
+        &self.name
+    }
+
+    /// Records between here and `position`.
+    pub fn behind(&self, position: &Position) -> i64 {
+        let reached = self.reached();
+        position.offsets.iter().map(|(p, to)| to - reached.get(p).or(self.start.get(p)).copied().unwrap_or(0)).sum()
+    }
+
+    fn reached(&self) -> Offsets {
+        let mut offsets = self.start.clone();
+        offsets.extend(self.ingest.offsets());
+        offsets
+    }
+
+    /// Reads up to `position` and steps `view` through it. `template` gives the ticks' id and time.
+    ///
+    /// # Errors
+    /// `Cancelled` when `cancelled` says so, `Unavailable` when the broker falls silent, `Data` when records that the
+    /// other views saw are gone from the log or the view's plan fails on a row.
+    pub fn run(
+        &mut self,
+        position: &Position,
+        view: &mut RunningView,
+        template: &TickInput,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        if self.behind(position) <= 0 {
+            return Ok(());
+        }
+        self.ingest.plan(&position.exclusions);
+        self.ingest.set_until(Some(position.offsets.clone()));
+        let mut source = self.opener.open(&self.reached())?;
+        let mut heard = Instant::now();
+        while !self.ingest.reached_until() {
+            if cancelled() {
+                return Err(Error::new(crate::ErrorKind::Cancelled, "the view's creation was cancelled"));
+            }
+            if self.poll(source.as_mut())? > 0 {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE_MAX {
+                let trouble = source.trouble().unwrap_or_else(|| "no record came".into());
+                return Err(Error::unavailable(format!("cannot read source \"{}\" again: {trouble}", self.name)));
+            }
+            if self.ingest.pending_rows() >= TICK_RECORDS_MAX || self.ingest.reached_until() {
+                self.tick(source.as_ref(), view, template)?;
+            }
+        }
+        self.tick(source.as_ref(), view, template)
+    }
+
+    fn poll(&mut self, source: &mut dyn Source) -> Result<usize> {
+        let budget = PollBudget { records_max: TICK_RECORDS_MAX, wait: Duration::from_millis(100) };
+        let mut pushed = Ok(());
+        let ingest = &mut self.ingest;
+        let polled = source.poll(budget, &mut |records| {
+            if pushed.is_ok() {
+                pushed = ingest.push(records);
+            }
+        })?;
+        pushed?;
+        Ok(polled)
+    }
+
+    fn tick(&mut self, source: &dyn Source, view: &mut RunningView, template: &TickInput) -> Result<()> {
+        let ingested = self.ingest.take(template.now_micros, &source.partitions())?;
+        let watermarks = HashMap::from([(self.name.clone(), ingested.watermark)]);
+        let rows = HashMap::from([(self.name.clone(), Arc::new(ingested.batches))]);
+        let input = TickInput { rows, watermarks, ..template.clone() };
+        view.tick(&Arc::new(input));
+        view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
+    }
+}

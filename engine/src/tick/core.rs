@@ -1,0 +1,320 @@
+//! One tick, start to end: step every view over the same input, apply the changes, publish one snapshot.
+//!
+//! The core has no thread, clock or I/O; given the same ingested ticks it publishes the same snapshots. A view that
+//! fails, by an error or a panic, is marked FAILED and keeps its last rows; the tick goes on for the others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dataflow::Dataflow;
+use crate::dataflow::execution::{Execution, ExecutionConfig, SavedView};
+use crate::dataflow::runtime::TickInput;
+use crate::delta::Delta;
+use crate::error::{Error, Result};
+use crate::ingest::quarantine::{errors_schema, late_schema};
+use crate::ingest::{Counts, IngestSpec, IngestedTick};
+use crate::time::{TickId, Watermark};
+use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading};
+
+/// How the core runs ticks.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    /// How plans are executed.
+    pub execution: ExecutionConfig,
+    /// Whether operators drop final state. Answers do not depend on it.
+    pub evict: bool,
+    /// Rows that `<source>_errors` and `<source>_late` keep at most, each; older ones go, counts stay exact.
+    pub quarantine_rows_max: usize,
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        Self { execution: ExecutionConfig::default(), evict: true, quarantine_rows_max: 10_000 }
+    }
+}
+
+/// One view between ticks: its plan, its operators and its rows.
+#[derive(Debug)]
+pub struct RunningView {
+    /// The plan and its state.
+    pub execution: Execution,
+    /// The rows.
+    pub view: MaterializedView,
+    /// The sources it reads.
+    pub sources: Vec<String>,
+    /// Why it stopped, if it did.
+    pub failed: Option<String>,
+    /// The tick in which it last changed.
+    pub changed: TickId,
+    /// Rows inserted and retracted since it was created.
+    pub changes: u64,
+}
+
+impl RunningView {
+    /// A view without input yet.
+    ///
+    /// # Errors
+    /// `Unsupported` for a plan that cannot be executed.
+    pub fn try_new(dataflow: &Dataflow, config: &CoreConfig) -> Result<Self> {
+        Ok(Self {
+            execution: Execution::try_new(dataflow, config.execution.clone())?,
+            view: MaterializedView::new(dataflow.schema.clone(), dataflow.append_only)?,
+            sources: dataflow.inputs.keys().cloned().collect(),
+            failed: None,
+            changed: TickId::default(),
+            changes: 0,
+        })
+    }
+
+    /// Steps and applies one tick; returns the change of its rows, consolidated. A failed view stays as it is.
+    pub fn tick(&mut self, input: &Arc<TickInput>) -> Option<Delta> {
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.try_tick(input) {
+            Ok(changelog) => changelog,
+            Err(error) => {
+                self.failed = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// The view as a reader sees it; the last reading itself if nothing changed since.
+    fn reading(&self, last: Option<&Arc<ViewReading>>, watermark: Watermark) -> Arc<ViewReading> {
+        let same = |last: &&Arc<ViewReading>| {
+            last.applied == self.changed && last.watermark == watermark && last.error == self.failed
+        };
+        last.filter(same).filter(|_| self.changed.0 > 0).cloned().unwrap_or_else(|| {
+            Arc::new(ViewReading {
+                rows: self.view.snapshot(),
+                watermark,
+                applied: self.changed,
+                view_bytes: self.view.bytes(),
+                state_bytes: self.execution.state_bytes(),
+                error: self.failed.clone(),
+            })
+        })
+    }
+
+    fn try_tick(&mut self, input: &Arc<TickInput>) -> Result<Option<Delta>> {
+        // The operators may be left half-way by a panic; a failed view never steps again.
+        let step = catch_unwind(AssertUnwindSafe(|| self.execution.step(input.clone())));
+        let deltas = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
+        if deltas.iter().all(Delta::is_empty) {
+            return Ok(None);
+        }
+        let applied = self.view.apply(input.tick, deltas)?;
+        if applied.inserted + applied.deleted > 0 {
+            self.changed = input.tick;
+            self.changes += applied.inserted + applied.deleted;
+        }
+        Ok(Some(applied.changelog))
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("an operator panicked: {}", text.unwrap_or_default())
+}
+
+/// One source between ticks: what it consumed, and the rows that were not accepted.
+#[derive(Debug)]
+pub struct SourceTables {
+    /// `<source>_errors`.
+    pub errors: RingTable,
+    /// `<source>_late`.
+    pub late: RingTable,
+    /// Its watermark as of the last tick.
+    pub watermark: Watermark,
+    /// Next offset of every partition as of the last tick.
+    pub offsets: BTreeMap<i32, i64>,
+    /// What became of every offset consumed so far, by partition.
+    pub counts: BTreeMap<i32, Counts>,
+}
+
+impl SourceTables {
+    /// Nothing consumed yet.
+    pub fn new(spec: &IngestSpec, rows_max: usize) -> Self {
+        Self {
+            errors: RingTable::new(errors_schema(), rows_max),
+            late: RingTable::new(late_schema(&spec.decode.columns), rows_max),
+            watermark: Watermark::NONE,
+            offsets: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn reading(&self, partition: impl Fn(i32) -> Option<(Watermark, bool)>) -> SourceReading {
+        let read = |(number, next_offset): (&i32, &i64)| {
+            let (watermark, idle) = partition(*number).unwrap_or_default();
+            let counts = self.counts.get(number).copied().unwrap_or_default();
+            (*number, PartitionReading { next_offset: *next_offset, watermark, idle, counts })
+        };
+        SourceReading {
+            partitions: self.offsets.iter().map(read).collect(),
+            watermark: self.watermark,
+            errors: Some(self.errors.snapshot()),
+            late: Some(self.late.snapshot()),
+        }
+    }
+
+    fn absorb(&mut self, ingested: &IngestedTick) -> Result<()> {
+        if let Some(errors) = &ingested.errors {
+            self.errors.append(errors)?;
+        }
+        if let Some(late) = &ingested.late {
+            self.late.append(late)?;
+        }
+        self.watermark = ingested.watermark;
+        self.offsets.extend(ingested.offsets.iter().map(|(partition, (_, to))| (*partition, *to)));
+        for (partition, counts) in &ingested.counts {
+            *self.counts.entry(*partition).or_default() += *counts;
+        }
+        Ok(())
+    }
+}
+
+/// What a tick did.
+#[derive(Debug, Default)]
+pub struct TickOutcome {
+    /// The tick.
+    pub tick: TickId,
+    /// Each changed view's change, consolidated.
+    pub changelogs: Vec<(String, Delta)>,
+    /// Accepted rows.
+    pub rows: u64,
+    /// Rows of views inserted or retracted.
+    pub changed: u64,
+    /// Time spent in plans and views.
+    pub compute: Duration,
+}
+
+/// All sources' tables and all views, between ticks.
+#[derive(Debug)]
+pub struct Core {
+    config: CoreConfig,
+    tick: TickId,
+    now_micros: i64,
+    sources: BTreeMap<String, SourceTables>,
+    views: BTreeMap<String, RunningView>,
+}
+
+impl Core {
+    /// Tick 0: nothing.
+    pub fn new(config: CoreConfig) -> Self {
+        Self { config, tick: TickId::default(), now_micros: 0, sources: BTreeMap::new(), views: BTreeMap::new() }
+    }
+
+    /// How ticks are run.
+    pub fn config(&self) -> &CoreConfig {
+        &self.config
+    }
+
+    /// The last tick, and its time in µs.
+    pub fn tick_and_now(&self) -> (TickId, i64) {
+        (self.tick, self.now_micros)
+    }
+
+    /// The sources by name.
+    pub fn sources(&self) -> &BTreeMap<String, SourceTables> {
+        &self.sources
+    }
+
+    /// The views by name.
+    pub fn views(&self) -> &BTreeMap<String, RunningView> {
+        &self.views
+    }
+
+    /// Adds a source that has consumed nothing.
+    pub fn add_source(&mut self, name: &str, spec: &IngestSpec) {
+        self.sources.insert(name.to_owned(), SourceTables::new(spec, self.config.quarantine_rows_max));
+    }
+
+    /// Removes a source; its views must be gone.
+    pub fn remove_source(&mut self, name: &str) {
+        self.sources.remove(name);
+    }
+
+    /// Adds a view that has consumed exactly what its sources have.
+    pub fn add_view(&mut self, name: &str, view: RunningView) {
+        self.views.insert(name.to_owned(), view);
+    }
+
+    /// Removes a view.
+    pub fn remove_view(&mut self, name: &str) -> Option<RunningView> {
+        self.views.remove(name)
+    }
+
+    /// The watermark of every source.
+    pub fn watermarks(&self) -> HashMap<String, Watermark> {
+        self.sources.iter().map(|(name, source)| (name.clone(), source.watermark)).collect()
+    }
+
+    /// Runs one tick over what the sources ingested. `now_micros` never goes back: an earlier time is taken as the last.
+    ///
+    /// # Errors
+    /// `Internal` only; a view's failure is not an error of the tick.
+    pub fn tick(&mut self, now_micros: i64, ingested: BTreeMap<String, IngestedTick>) -> Result<TickOutcome> {
+        let started = Instant::now();
+        self.tick = self.tick.next();
+        self.now_micros = self.now_micros.max(now_micros);
+        let mut outcome = TickOutcome { tick: self.tick, ..Default::default() };
+        let mut rows = HashMap::new();
+        for (name, ingested) in ingested {
+            let Some(source) = self.sources.get_mut(&name) else { continue };
+            source.absorb(&ingested)?;
+            outcome.rows += ingested.rows() as u64;
+            rows.insert(name, Arc::new(ingested.batches));
+        }
+        let input = Arc::new(self.input(rows));
+        for (name, view) in &mut self.views {
+            let before = view.changes;
+            if let Some(changelog) = view.tick(&input) {
+                outcome.changed += view.changes - before;
+                outcome.changelogs.push((name.clone(), changelog));
+            }
+        }
+        outcome.compute = started.elapsed();
+        Ok(outcome)
+    }
+
+    /// The input of the current tick over `rows`.
+    pub fn input(&self, rows: HashMap<String, crate::dataflow::runtime::SourceRows>) -> TickInput {
+        let watermarks = self.watermarks();
+        TickInput { tick: self.tick, now_micros: self.now_micros, rows, watermarks, evict: self.config.evict }
+    }
+
+    /// Everything readable now. What did not change is shared with `last`, so the cost is that of the changes and of the
+    /// number of views. `partition` adds what only the source's reader knows: its own watermark, and whether it is idle.
+    pub fn snapshot(&self, last: &Snapshot, partition: impl Fn(&str, i32) -> Option<(Watermark, bool)>) -> Snapshot {
+        let views = self.views.iter().map(|(name, view)| {
+            let reading = view.reading(last.view(name), self.watermark_of(view));
+            (name.clone(), reading)
+        });
+        let sources = self
+            .sources
+            .iter()
+            .map(|(name, source)| (name.clone(), Arc::new(source.reading(|number| partition(name, number)))));
+        Snapshot { tick: self.tick, now_micros: self.now_micros, views: views.collect(), sources: sources.collect() }
+    }
+
+    /// The least watermark of a view's sources.
+    fn watermark_of(&self, view: &RunningView) -> Watermark {
+        let watermarks =
+            view.sources.iter().map(|name| self.sources.get(name).map_or(Watermark::NONE, |s| s.watermark));
+        watermarks.min().unwrap_or_default()
+    }
+
+    /// Every running view's operator state, by view name.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn save(&self) -> Result<BTreeMap<String, SavedView>> {
+        let running = self.views.iter().filter(|(_, view)| view.failed.is_none());
+        running.map(|(name, view)| Ok((name.clone(), view.execution.save()?))).collect()
+    }
+}

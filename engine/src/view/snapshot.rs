@@ -1,0 +1,95 @@
+//! What a reader takes: every view and source at one tick.
+//!
+//! A [`Snapshot`] never changes. A reader that holds one sees all views at its tick, however long it reads and whatever
+//! ticks come meanwhile.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::ingest::Counts;
+use crate::time::{TickId, Watermark};
+use crate::view::view_snapshot::ViewSnapshot;
+
+/// Everything readable at one tick.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The tick; 0 before any input.
+    pub tick: TickId,
+    /// The tick's time, µs since the Unix epoch.
+    pub now_micros: i64,
+    /// Views by name. A view that this tick did not change shares its reading with the snapshot before.
+    pub views: HashMap<String, Arc<ViewReading>>,
+    /// Sources by name.
+    pub sources: HashMap<String, Arc<SourceReading>>,
+}
+
+impl Snapshot {
+    /// The view called `name`.
+    pub fn view(&self, name: &str) -> Option<&Arc<ViewReading>> {
+        self.views.get(name)
+    }
+
+    /// The source called `name`.
+    pub fn source(&self, name: &str) -> Option<&Arc<SourceReading>> {
+        self.sources.get(name)
+    }
+}
+
+/// One view at a tick.
+#[derive(Debug, Clone)]
+pub struct ViewReading {
+    /// The rows.
+    pub rows: ViewSnapshot,
+    /// Event time below which the view is final.
+    pub watermark: Watermark,
+    /// The tick the rows are of. It falls behind the snapshot's own only for a view that failed or is being built.
+    pub applied: TickId,
+    /// Bytes of the stored rows and their index.
+    pub view_bytes: usize,
+    /// Bytes of the operators' state behind the view.
+    pub state_bytes: usize,
+    /// Why the view FAILED, if it did; its rows then stay those of `applied`.
+    pub error: Option<String>,
+}
+
+impl ViewReading {
+    /// Rows in the view.
+    pub fn num_rows(&self) -> u64 {
+        self.rows.num_rows()
+    }
+}
+
+/// One source at a tick.
+#[derive(Debug, Clone, Default)]
+pub struct SourceReading {
+    /// Partitions by number.
+    pub partitions: BTreeMap<i32, PartitionReading>,
+    /// Minimum over the partitions that are not idle.
+    pub watermark: Watermark,
+    /// The newest rows that could not be decoded, for `<source>_errors`.
+    pub errors: Option<ViewSnapshot>,
+    /// The newest rows that came late, for `<source>_late`.
+    pub late: Option<ViewSnapshot>,
+}
+
+impl SourceReading {
+    /// The counts of all partitions added up.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.partitions.values().for_each(|partition| sum += partition.counts);
+        sum
+    }
+}
+
+/// One partition of a source at a tick.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionReading {
+    /// The next offset to consume: everything before it is in the snapshot.
+    pub next_offset: i64,
+    /// The partition's own watermark.
+    pub watermark: Watermark,
+    /// True while the partition is silent and does not hold the source's watermark back.
+    pub idle: bool,
+    /// What became of the records consumed.
+    pub counts: Counts,
+}

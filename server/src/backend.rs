@@ -1,0 +1,289 @@
+//! What the front door asks of the database behind it.
+//!
+//! The sessions of [`crate::session`] and [`crate::pg`] own everything about a connection: settings, transactions,
+//! cursors, prepared statements, wire formats. Whatever needs a catalog or data goes through [`Backend`]. Statements
+//! flow in as [`sql::statement::Parsed`] with typed parameters; rows flow out as a stream of record batches.
+
+use std::any::Any;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::datatypes::{DataType, FieldRef};
+use async_trait::async_trait;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use parking_lot::Mutex;
+use sql::statement::Parsed;
+use sql::{SqlError, SqlState};
+use tokio_util::sync::CancellationToken;
+
+pub use crate::session::settings::Settings;
+
+/// Field metadata that names a column's Postgres type where Arrow's type alone does not say it: `oid`, `name`,
+/// `"char"`, `json`, `jsonb`, `uuid`, `varchar(20)`, `regclass`, `int2vector`, `_text`, …
+pub const PG_TYPE: &str = "tidemark.pg_type";
+
+/// Field metadata: the oid of the relation a result column comes from, in decimal. Absent is 0.
+pub const PG_TABLE_OID: &str = "tidemark.pg_table_oid";
+
+/// Field metadata: the column's number within that relation, in decimal. Absent is 0.
+pub const PG_ATTRIBUTE_NUMBER: &str = "tidemark.pg_attribute_number";
+
+/// The database as a session sees it.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Splits a query string into statements. Positions in the error count from the string's first character.
+    ///
+    /// # Errors
+    /// 42601 and its kin.
+    fn parse(&self, text: &str) -> Result<Vec<Parsed>, SqlError>;
+
+    /// The newest published tick.
+    fn read_point(&self) -> ReadPoint;
+
+    /// The types of a statement's parameters and of its columns, without running it. Called once when a statement is
+    /// prepared. The answer holds one type per parameter: the client's where it gave one, the inferred one elsewhere
+    /// (`$1::int8` is an int8, as is the `$1` of `id = $1` for such a column), text where nothing tells.
+    ///
+    /// # Errors
+    /// What planning the statement reports; 42P18 where a parameter's type cannot be told.
+    async fn describe(&self, request: &Request<'_>) -> Result<Description, SqlError>;
+
+    /// Runs a statement. `parameters` are as many, and of the types, as [`Backend::describe`] said, except that a
+    /// numeric comes with the precision and scale it was written with.
+    ///
+    /// A SELECT's future may be dropped when the statement is cancelled; every other statement's runs to its end and
+    /// looks at [`Request::cancel`] where it can stop. The token also fires when the rows are no longer wanted.
+    ///
+    /// # Errors
+    /// What the statement reports. After a cancel any error will do: the session says which cancel it was.
+    async fn execute(&self, request: &Request<'_>, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError>;
+
+    /// True if clients may connect to `name`.
+    fn database_exists(&self, name: &str) -> bool;
+
+    /// The role of that name, or `None`.
+    fn role(&self, name: &str) -> Option<Role>;
+
+    /// True once some role has a password: from then on everybody needs one.
+    fn password_required(&self) -> bool;
+
+    /// The password verifier of a role; `None` if the role or its password does not exist.
+    fn scram_verifier(&self, role: &str) -> Option<ScramVerifier>;
+
+    /// The value of an engine-wide setting such as `tick_interval`, or `None` if there is no such setting.
+    fn show_setting(&self, name: &str) -> Option<String>;
+
+    /// Every engine-wide setting.
+    fn show_settings(&self) -> Vec<EngineSetting>;
+
+    /// Changes an engine-wide setting; `None` is its default. False if there is no such setting.
+    ///
+    /// # Errors
+    /// 22023 for a value out of range, 42501 for a role that may not.
+    async fn set_setting(&self, identity: &Identity, name: &str, value: Option<&str>) -> Result<bool, SqlError>;
+}
+
+/// One published tick: what all reads of a transaction see.
+#[derive(Clone)]
+pub struct ReadPoint {
+    /// The tick.
+    pub tick: u64,
+    /// Whatever the backend needs to read there.
+    pub state: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for ReadPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPoint").field("tick", &self.tick).finish_non_exhaustive()
+    }
+}
+
+/// A statement about to be described or executed, and the session it is in.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The statement.
+    pub statement: &'a Parsed,
+    /// Parameter types the client gave, by position; may be shorter than the statement has parameters.
+    pub parameter_types: &'a [Option<DataType>],
+    /// The session's settings; a handle, so `set_config` may change them.
+    pub settings: &'a Settings,
+    /// Where to read.
+    pub read_point: &'a ReadPoint,
+    /// Fires when the statement, or the rows it gave, are no longer wanted.
+    pub cancel: &'a CancellationToken,
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// A place to keep what `describe` worked out for `execute`; lives as long as the prepared statement.
+    pub plan: &'a PlanSlot,
+}
+
+/// Who a session is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The session's number: the pid of its BackendKeyData.
+    pub pid: i32,
+    /// The role it logged in as.
+    pub user: Arc<str>,
+    /// The database it connected to.
+    pub database: Arc<str>,
+    /// Where it comes from.
+    pub client: Option<(IpAddr, u16)>,
+    /// When it connected.
+    pub started_at: SystemTime,
+}
+
+/// A role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Role {
+    /// May do everything.
+    pub superuser: bool,
+}
+
+/// An engine-wide setting, as SHOW ALL lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSetting {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// What it does, one line.
+    pub description: String,
+}
+
+/// Whatever a backend wants to remember of a prepared statement. What it depends on, the catalog and settings such as
+/// search_path, may have changed since: keep their versions with it.
+#[derive(Default)]
+pub struct PlanSlot(Mutex<Option<Arc<dyn Any + Send + Sync>>>);
+
+impl PlanSlot {
+    /// What was kept, if it is a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.lock().clone()?.downcast().ok()
+    }
+
+    /// Keeps `plan`.
+    pub fn put<T: Any + Send + Sync>(&self, plan: Arc<T>) {
+        *self.0.lock() = Some(plan);
+    }
+}
+
+impl fmt::Debug for PlanSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlanSlot")
+    }
+}
+
+/// The shape of a statement.
+#[derive(Debug, Clone, Default)]
+pub struct Description {
+    /// One type per parameter.
+    pub parameters: Vec<DataType>,
+    /// The result's columns under their wire names, duplicates allowed; `None` if it returns no rows.
+    pub columns: Option<Vec<FieldRef>>,
+}
+
+/// What a statement gave.
+pub struct Outcome {
+    /// Said before the result.
+    pub notices: Vec<Notice>,
+    /// The result.
+    pub result: StatementResult,
+}
+
+impl Outcome {
+    /// A statement without rows.
+    pub fn done(tag: impl Into<String>) -> Self {
+        Self { notices: Vec::new(), result: StatementResult::Done { tag: tag.into() } }
+    }
+
+    /// Rows, tagged `SELECT n`.
+    pub fn rows(columns: Vec<FieldRef>, stream: SendableRecordBatchStream) -> Self {
+        let result = StatementResult::Rows { columns, stream, tag: RowsTag::Counted("SELECT") };
+        Self { notices: Vec::new(), result }
+    }
+}
+
+/// Rows or none.
+pub enum StatementResult {
+    /// Rows follow.
+    Rows {
+        /// The columns under their wire names, duplicates allowed, by position the stream's columns.
+        columns: Vec<FieldRef>,
+        /// The rows.
+        stream: SendableRecordBatchStream,
+        /// The command tag.
+        tag: RowsTag,
+    },
+    /// Nothing follows.
+    Done {
+        /// The whole command tag, such as `CREATE MATERIALIZED VIEW` or `INSERT 0 5`.
+        tag: String,
+    },
+}
+
+/// How a statement with rows is tagged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsTag {
+    /// The word and the number of rows: `SELECT 3`.
+    Counted(&'static str),
+    /// The word alone: `EXPLAIN`, `SHOW`.
+    Plain(&'static str),
+}
+
+/// A message beside the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How loud.
+    pub severity: Severity,
+    /// Its SQLSTATE, text, detail and hint.
+    pub message: SqlError,
+}
+
+impl Notice {
+    /// A NOTICE of state 00000.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Notice, message: SqlError::new(SqlState("00000"), message) }
+    }
+
+    /// A WARNING.
+    pub fn warning(state: SqlState, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, message: SqlError::new(state, message) }
+    }
+}
+
+/// How loud a notice is; ordered as `client_min_messages` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// DEBUG1 to DEBUG5.
+    Debug,
+    /// LOG.
+    Log,
+    /// NOTICE.
+    Notice,
+    /// WARNING.
+    Warning,
+    /// INFO: what the user asked to be told; always sent.
+    Info,
+}
+
+/// What the server keeps of a password (RFC 5802, RFC 7677): enough to check it, not to use it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramVerifier {
+    /// How often the hash is repeated.
+    pub iterations: u32,
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// `H(ClientKey)`.
+    pub stored_key: Vec<u8>,
+    /// `HMAC(SaltedPassword, "Server Key")`.
+    pub server_key: Vec<u8>,
+}
+
+impl fmt::Debug for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramVerifier").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! How `tidemark serve` is configured: flags first, then `TIDEMARK_…` variables, then the file of `--config`, then
+//! defaults. Each setting has the same name in all three: `--pg-addr`, `TIDEMARK_PG_ADDR`, `pg_addr = "…"`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use engine::tick::interval::TickInterval;
+use serde::Deserialize;
+
+/// The flags of `tidemark serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Where Postgres clients connect. Binding to another address than loopback needs a password
+    /// [default: 127.0.0.1:5433]
+    #[arg(long, env = "TIDEMARK_PG_ADDR", value_name = "ADDR")]
+    pub pg_addr: Option<SocketAddr>,
+
+    /// Where /healthz, /readyz and /metrics are served [default: 127.0.0.1:8633]
+    #[arg(long, env = "TIDEMARK_HTTP_ADDR", value_name = "ADDR")]
+    pub http_addr: Option<SocketAddr>,
+
+    /// Where definitions are kept, a directory or a file:// URL; without it a restart begins with nothing
+    #[arg(long, env = "TIDEMARK_DATA_DIR", value_name = "DIR|URL")]
+    pub data_dir: Option<String>,
+
+    /// A TOML file with these settings; flags and variables win over it
+    #[arg(long, env = "TIDEMARK_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// A file of SQL statements to run at the start, before clients are let in; write them with IF NOT EXISTS
+    #[arg(long, env = "TIDEMARK_INIT", value_name = "FILE.sql")]
+    pub init: Option<PathBuf>,
+
+    /// The pace of ticks: `adaptive`, or an interval such as 100ms [default: adaptive]
+    #[arg(long, env = "TIDEMARK_TICK_INTERVAL", value_name = "INTERVAL")]
+    pub tick_interval: Option<TickInterval>,
+
+    /// Partitions a view's state is dealt to; more than 1 helps only when single ticks are large [default: 1]
+    #[arg(long, env = "TIDEMARK_PARALLELISM", value_name = "N")]
+    pub parallelism: Option<usize>,
+
+    /// Rows that <source>_errors and <source>_late keep, each; older rows go, counts stay exact [default: 10000]
+    #[arg(long, env = "TIDEMARK_QUARANTINE_ROWS_MAX", value_name = "ROWS")]
+    pub quarantine_rows_max: Option<usize>,
+
+    /// Clients at most at a time [default: 500]
+    #[arg(long, env = "TIDEMARK_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<usize>,
+
+    /// Password of the user `tidemark`; once set, every client must log in with SCRAM-SHA-256. Prefer the variable to
+    /// the flag: other users of the machine can read a command line
+    #[arg(long, env = "TIDEMARK_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub password: Option<Secret>,
+
+    /// What is logged to standard error: error, warn, info, debug, trace, or tracing directives [default: info]
+    #[arg(long, env = "TIDEMARK_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+/// A password: never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The file of `--config`: the same settings, none required, unknown ones refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    pg_addr: Option<SocketAddr>,
+    http_addr: Option<SocketAddr>,
+    data_dir: Option<String>,
+    init: Option<PathBuf>,
+    tick_interval: Option<String>,
+    parallelism: Option<usize>,
+    quarantine_rows_max: Option<usize>,
+    connections_max: Option<usize>,
+    password: Option<Secret>,
+    log: Option<String>,
+}
+
+/// Everything settled.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Postgres clients connect.
+    pub pg_addr: SocketAddr,
+    /// Where health and metrics are served.
+    pub http_addr: SocketAddr,
+    /// Where definitions are kept.
+    pub data_dir: Option<String>,
+    /// Statements to run at the start.
+    pub init: Option<PathBuf>,
+    /// The pace of ticks.
+    pub tick_interval: TickInterval,
+    /// Partitions of a view's state.
+    pub parallelism: usize,
+    /// Rows the quarantine tables keep.
+    pub quarantine_rows_max: usize,
+    /// Clients at most.
+    pub connections_max: usize,
+    /// The password of user `tidemark`.
+    pub password: Option<Secret>,
+    /// What is logged.
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pg_addr: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            http_addr: SocketAddr::from(([127, 0, 0, 1], 8633)),
+            data_dir: None,
+            init: None,
+            tick_interval: TickInterval::default(),
+            parallelism: 1,
+            quarantine_rows_max: 10_000,
+            connections_max: 500,
+            password: None,
+            log: "info".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Settles flags, variables (already in `args`) and the file.
+    ///
+    /// # Errors
+    /// One sentence that names the file or the setting and says what is wrong.
+    pub fn load(args: ServeArgs) -> Result<Self, String> {
+        let file = args.config.as_deref().map_or_else(|| Ok(ConfigFile::default()), read)?;
+        let default = Self::default();
+        let from_file = file.tick_interval.map(|text| text.parse::<TickInterval>());
+        let from_file = from_file.transpose().map_err(|e| format!("config key tick_interval: {e}"))?;
+        let config = Self {
+            pg_addr: args.pg_addr.or(file.pg_addr).unwrap_or(default.pg_addr),
+            http_addr: args.http_addr.or(file.http_addr).unwrap_or(default.http_addr),
+            data_dir: args.data_dir.or(file.data_dir),
+            init: args.init.or(file.init),
+            tick_interval: args.tick_interval.or(from_file).unwrap_or_default(),
+            parallelism: args.parallelism.or(file.parallelism).unwrap_or(default.parallelism),
+            quarantine_rows_max: args
+                .quarantine_rows_max
+                .or(file.quarantine_rows_max)
+                .unwrap_or(default.quarantine_rows_max),
+            connections_max: args.connections_max.or(file.connections_max).unwrap_or(default.connections_max),
+            password: args.password.or(file.password),
+            log: args.log.or(file.log).unwrap_or(default.log),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=256).contains(&self.parallelism) {
+            return Err(format!("parallelism is {}, but must be from 1 to 256", self.parallelism));
+        }
+        if self.connections_max == 0 {
+            return Err("connections_max is 0: nobody could connect".into());
+        }
+        if !self.pg_addr.ip().is_loopback() && self.password.is_none() {
+            return Err(format!(
+                "pg_addr {} can be reached from other machines, and no password is set: set TIDEMARK_PASSWORD, or bind \
+                 to 127.0.0.1",
+                self.pg_addr
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<ConfigFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read config file {}: {e}", path.display()))?;
+    toml::from_str(&text).map_err(|e| format!("config file {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> ServeArgs {
+        let path = std::env::temp_dir().join(format!("tidemark-config-{}-{}.toml", std::process::id(), text.len()));
+        std::fs::write(&path, text).expect("the temporary directory is writable");
+        ServeArgs { config: Some(path), ..Default::default() }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let mut args = file("pg_addr = \"127.0.0.1:7000\"\ntick_interval = \"100ms\"\nparallelism = 4\n");
+        args.parallelism = Some(2);
+        let config = Config::load(args).expect("valid");
+        assert_eq!(config.pg_addr.port(), 7000);
+        assert_eq!(config.tick_interval.to_string(), "100ms");
+        assert_eq!(config.parallelism, 2);
+        assert_eq!(config.http_addr.port(), 8633);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (text, named) in [
+            ("port = 1\n", "port"),
+            ("tick_interval = \"1ms\"\n", "tick_interval"),
+            ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
+            ("parallelism = 0\n", "parallelism"),
+        ] {
+            let error = Config::load(file(text)).expect_err(text);
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let config = Config { password: Some(Secret("swordfish".into())), ..Default::default() };
+        assert!(!format!("{config:?}").contains("swordfish"));
+    }
+}

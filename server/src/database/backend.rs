@@ -1,0 +1,160 @@
+//! The database as the front door sees it.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::FieldRef;
+use async_trait::async_trait;
+use datafusion::common::ScalarValue;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use engine::Error;
+use engine::tick::interval::TickInterval;
+use sql::SqlError;
+use sql::statement::{Parsed, Statement};
+
+use super::catalog_query::Asker;
+use super::query::PlannedQuery;
+use super::{Database, Reading, blocking, show};
+use crate::backend::{
+    Backend, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag, ScramVerifier,
+    StatementResult,
+};
+
+/// The one database.
+pub(super) const DATABASE: &str = "tidemark";
+
+/// The engine-wide setting of the ticks' pace.
+const TICK_INTERVAL: &str = "tick_interval";
+
+/// The superuser, who has the password if one is set.
+pub(super) const SUPERUSER: &str = "tidemark";
+
+#[async_trait]
+impl Backend for Database {
+    fn parse(&self, text: &str) -> Result<Vec<Parsed>, SqlError> {
+        sql::parser::parse(text)
+    }
+
+    fn read_point(&self) -> ReadPoint {
+        self.newest()
+    }
+
+    async fn describe(&self, request: &Request<'_>) -> Result<Description, SqlError> {
+        let (reading, asker) = (reading_of(request)?, asker_of(request));
+        if let Statement::Query(query) = &request.statement.statement {
+            let planned =
+                self.plan_query(query, &request.statement.text, request.parameter_types, &reading, Some(&asker))?;
+            let description =
+                Description { parameters: planned.parameters.clone(), columns: Some(planned.columns.clone()) };
+            return Ok(description);
+        }
+        let columns = match self.table(request, &reading).await? {
+            Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
+            None => None,
+        };
+        Ok(Description { parameters: vec![], columns })
+    }
+
+    async fn execute(&self, request: &Request<'_>, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError> {
+        let (reading, asker) = (reading_of(request)?, asker_of(request));
+        match &request.statement.statement {
+            Statement::Query(query) => {
+                let planned: PlannedQuery =
+                    self.plan_query(query, &request.statement.text, request.parameter_types, &reading, Some(&asker))?;
+                let stream = self.run_query(&planned, parameters).await?;
+                Ok(Outcome::rows(planned.columns, stream))
+            }
+            Statement::Flush => {
+                let (engine, cancel) = (self.engine.clone(), request.cancel.clone());
+                blocking(move || engine.flush(&|| cancel.is_cancelled())).await?;
+                Ok(Outcome::done("FLUSH"))
+            }
+            _ => match self.table(request, &reading).await? {
+                Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
+                None => match self.change(request.statement, request.cancel).await? {
+                    Some(outcome) => Ok(outcome),
+                    None => Err(SqlError::unsupported("this statement is not supported")),
+                },
+            },
+        }
+    }
+
+    fn database_exists(&self, name: &str) -> bool {
+        name == DATABASE
+    }
+
+    fn role(&self, name: &str) -> Option<Role> {
+        // Until a password is set, whoever reaches the loopback address may do everything under any name.
+        (!self.password_required() || name == SUPERUSER).then_some(Role { superuser: true })
+    }
+
+    fn password_required(&self) -> bool {
+        self.password.is_some()
+    }
+
+    fn scram_verifier(&self, role: &str) -> Option<ScramVerifier> {
+        self.password.clone().filter(|_| role == SUPERUSER)
+    }
+
+    fn show_setting(&self, name: &str) -> Option<String> {
+        (name == TICK_INTERVAL).then(|| self.engine.tick_interval().to_string())
+    }
+
+    fn show_settings(&self) -> Vec<EngineSetting> {
+        vec![EngineSetting {
+            name: TICK_INTERVAL.into(),
+            value: self.engine.tick_interval().to_string(),
+            description: "The pace of ticks: adaptive, or an interval of at least 5ms.".into(),
+        }]
+    }
+
+    async fn set_setting(&self, _identity: &Identity, name: &str, value: Option<&str>) -> Result<bool, SqlError> {
+        if name != TICK_INTERVAL {
+            return Ok(false);
+        }
+        let interval = value.map_or_else(|| Ok(self.configured_interval), str::parse::<TickInterval>)?;
+        self.engine.set_tick_interval(interval)?;
+        Ok(true)
+    }
+}
+
+impl Database {
+    /// The rows of a statement that answers from the catalog and the read point: SHOW, DESCRIBE, EXPLAIN.
+    async fn table(&self, request: &Request<'_>, reading: &Reading) -> Result<Option<RecordBatch>, SqlError> {
+        Ok(Some(match &request.statement.statement {
+            Statement::ShowObjects(objects) => {
+                let batches = self.select_at(show::query(*objects), reading).await?;
+                let schema = batches[0].schema();
+                arrow::compute::concat_batches(&schema, &batches).map_err(Error::from)?
+            }
+            Statement::Describe(name) => show::describe(name, reading)?,
+            Statement::ShowCreate(name) => show::create(name, reading)?,
+            Statement::Explain(explain) => self.explain(explain, &request.statement.text, reading).await?,
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn reading_of(request: &Request<'_>) -> Result<Arc<Reading>, SqlError> {
+    let reading = request.read_point.state.clone().downcast::<Reading>();
+    reading.map_err(|_| Error::internal("a read point of another database").into())
+}
+
+fn asker_of(request: &Request<'_>) -> Asker {
+    Asker { settings: request.settings.clone(), identity: request.identity.clone() }
+}
+
+fn tag_of(statement: &Statement) -> RowsTag {
+    match statement {
+        Statement::Explain(_) => RowsTag::Plain("EXPLAIN"),
+        Statement::Describe(_) => RowsTag::Plain("DESCRIBE"),
+        _ => RowsTag::Plain("SHOW"),
+    }
+}
+
+fn rows_of(batch: RecordBatch, tag: RowsTag) -> Outcome {
+    let schema = batch.schema();
+    let columns: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+    let stream = Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)])));
+    Outcome { notices: vec![], result: StatementResult::Rows { columns, stream, tag } }
+}

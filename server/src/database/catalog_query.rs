@@ -1,0 +1,235 @@
+//! Queries over `pg_catalog` and `information_schema`, and with Postgres's session functions.
+//!
+//! Only a query that asks for any of that comes here: it is rewritten, given the catalog's tables and functions, and
+//! bound like every other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::sql::sqlparser::ast;
+use engine::view::ViewReading;
+use sql::SqlError;
+use sql::binder::{Relation, Relations};
+use sql::catalog::{Definition, Object};
+
+use super::relations::ReadRelations;
+use super::{Database, Reading, system};
+use crate::backend::{Identity, Settings};
+use crate::pg_catalog::{
+    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, PgCatalog, Relation as CatalogRelation, RelationKind, Role, SchemaEntry,
+    SessionAccess, SessionActivity, SessionFacts, Setting,
+};
+use crate::session::registry::{SessionInfo, Sessions};
+
+/// The one database's oid; template0 and template1 have smaller ones in Postgres as well.
+const DATABASE_OID: u32 = 13_000;
+
+/// The oid of schema `tidemark`, and the first of the tables in it.
+const SYSTEM_SCHEMA_OID: u32 = 14_000;
+
+/// Who asks, as the catalog wants to know it.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The session's settings.
+    pub settings: Settings,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+/// The live side of a session.
+#[derive(Debug)]
+struct Access {
+    settings: Settings,
+    sessions: Arc<Sessions>,
+}
+
+impl SessionAccess for Access {
+    fn setting(&self, name: &str) -> Option<String> {
+        self.settings.value(name)
+    }
+
+    fn set(&self, name: &str, value: &str, local: bool) -> Result<String, SqlError> {
+        self.settings.set(name, value, local)
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        let setting = |setting: crate::session::settings::Setting| Setting {
+            name: setting.name,
+            boot_value: Some(setting.value.clone()),
+            reset_value: Some(setting.value.clone()),
+            value: setting.value,
+            category: "Client Connection Defaults".into(),
+            description: setting.description,
+            context: "user",
+            value_type: "string",
+            source: "session",
+            ..Default::default()
+        };
+        self.settings.all().into_iter().map(setting).collect()
+    }
+
+    fn sessions(&self) -> Vec<SessionActivity> {
+        self.sessions.list().into_iter().map(activity).collect()
+    }
+
+    fn cancel(&self, pid: i32) -> bool {
+        self.sessions.cancel(pid)
+    }
+
+    fn terminate(&self, pid: i32) -> bool {
+        self.sessions.terminate(pid)
+    }
+}
+
+fn activity(info: SessionInfo) -> SessionActivity {
+    SessionActivity {
+        pid: info.identity.pid,
+        user: info.identity.user.to_string(),
+        application_name: info.application_name,
+        client: info.identity.client.map(SocketAddr::from),
+        backend_start: micros(info.identity.started_at),
+        transaction_start: info.transaction_started_at.map(micros),
+        query_start: info.query_started_at.map(micros),
+        state_change: Some(micros(info.state_changed_at)),
+        state: info.state.word().into(),
+        query: info.query,
+    }
+}
+
+fn micros(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The catalog's relations before the users' own.
+struct WithCatalog<'a> {
+    catalog: &'a PgCatalog,
+    own: ReadRelations<'a>,
+}
+
+impl Relations for WithCatalog<'_> {
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
+        match self.catalog.relation(schema, name) {
+            Ok(Some(table)) => Some(Relation::Table(table)),
+            Ok(None) => self.own.relation(schema, name),
+            Err(error) => {
+                tracing::error!(%error, table = name, "a catalog table cannot be built");
+                None
+            }
+        }
+    }
+}
+
+impl Database {
+    /// True if a query needs this module.
+    pub(super) fn asks_catalog(query: &ast::Query) -> bool {
+        crate::pg_catalog::is_catalog_query(&ast::Statement::Query(Box::new(query.clone())))
+    }
+
+    /// Binds a query that asks about the catalog.
+    ///
+    /// # Errors
+    /// The rewrite's and the binder's.
+    pub(super) fn plan_catalog_query(
+        &self,
+        query: &ast::Query,
+        text: &str,
+        types: &[Option<arrow::datatypes::DataType>],
+        reading: &Reading,
+        asker: &Asker,
+    ) -> Result<super::query::PlannedQuery, SqlError> {
+        let catalog = PgCatalog::new(self.catalog_snapshot(reading), Arc::new(self.facts(asker)));
+        let mut query = query.clone();
+        let mut functions = catalog.functions();
+        functions.extend(catalog.rewrite(&mut query)?);
+        let mut state: SessionState = self.session_state.clone();
+        for function in functions {
+            state.register_udf(function)?;
+        }
+        let relations = WithCatalog { catalog: &catalog, own: ReadRelations::new(reading, &self.engine) };
+        let mut planned = super::query::bind(&state, &relations, &query, text, types)?;
+        planned.plan = catalog.present(planned.plan)?;
+        for (field, shown) in planned.columns.iter_mut().zip(planned.plan.schema().fields()) {
+            *field = Arc::new(shown.as_ref().clone().with_name(crate::pg_catalog::output_name(field.name())));
+        }
+        Ok(planned)
+    }
+
+    fn facts(&self, asker: &Asker) -> SessionFacts {
+        let Asker { settings, identity } = asker;
+        SessionFacts {
+            user: identity.user.to_string(),
+            session_user: identity.user.to_string(),
+            backend_pid: identity.pid,
+            search_path: settings.search_path(),
+            client: identity.client.map(SocketAddr::from),
+            server: None,
+            server_started: micros(self.started_at),
+            access: Arc::new(Access { settings: settings.clone(), sessions: self.sessions.clone() }),
+        }
+    }
+
+    fn catalog_snapshot(&self, reading: &Reading) -> Arc<CatalogSnapshot> {
+        let mut relations: Vec<CatalogRelation> = Vec::new();
+        for object in reading.catalog.objects() {
+            relations.push(relation(object, reading));
+        }
+        for (index, name) in (1..).zip(system::TABLES) {
+            let columns = system::columns(name, reading, &self.engine);
+            relations.push(CatalogRelation {
+                oid: SYSTEM_SCHEMA_OID + index,
+                schema: system::SCHEMA.into(),
+                name: name.into(),
+                kind: RelationKind::View,
+                columns,
+                definition: None,
+                comment: None,
+                column_comments: vec![],
+                rows: None,
+                bytes: None,
+                depends_on: vec![],
+            });
+        }
+        let role = Role {
+            oid: BOOTSTRAP_ROLE,
+            name: super::backend::SUPERUSER.into(),
+            superuser: true,
+            login: true,
+            connection_limit: -1,
+            member_of: vec![],
+        };
+        let comment = Some("the engine's own state".into());
+        Arc::new(CatalogSnapshot::new(Contents {
+            version: reading.catalog.version(),
+            database: super::backend::DATABASE.into(),
+            database_oid: DATABASE_OID,
+            schemas: vec![SchemaEntry { oid: SYSTEM_SCHEMA_OID, name: system::SCHEMA.into(), comment }],
+            roles: vec![role],
+            relations,
+        }))
+    }
+}
+
+fn relation(object: &Object, reading: &Reading) -> CatalogRelation {
+    let (kind, definition) = match &object.definition {
+        Definition::Source(_) => (RelationKind::Source, None),
+        Definition::MaterializedView(view) => (RelationKind::MaterializedView, Some(view.query_text.clone())),
+        Definition::View(view) => (RelationKind::View, Some(view.query_text.clone())),
+    };
+    let view = reading.snapshot.view(&object.name);
+    let oid_of = |name: &String| reading.catalog.get(name).map(|object| object.oid);
+    CatalogRelation {
+        oid: object.oid,
+        schema: "public".into(),
+        name: object.name.clone(),
+        kind,
+        columns: object.columns.clone(),
+        definition,
+        comment: None,
+        column_comments: vec![],
+        rows: view.map(|view: &Arc<ViewReading>| view.num_rows()),
+        bytes: view.map(|view| view.view_bytes as u64),
+        depends_on: object.reads.iter().filter_map(oid_of).collect(),
+    }
+}

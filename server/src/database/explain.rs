@@ -1,0 +1,105 @@
+//! `EXPLAIN`: of a view, its incremental plan with each operator's cost class and state bound; of a query, DataFusion's
+//! plan.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use engine::dataflow::Dataflow;
+use engine::dataflow::exec::OperatorExec;
+use engine::dataflow::execution::{Execution, ExecutionConfig};
+use sql::SqlError;
+use sql::catalog::Definition;
+use sql::statement::{Explain, ExplainTarget, ObjectKind};
+
+use super::show::text_table;
+use super::view::plan_view;
+use super::{Database, Reading};
+
+impl Database {
+    /// The one column `QUERY PLAN`, a line a row; with FORMAT JSON one row.
+    pub(super) async fn explain(
+        &self,
+        explain: &Explain,
+        text: &str,
+        reading: &Reading,
+    ) -> Result<RecordBatch, SqlError> {
+        let lines = match &explain.target {
+            ExplainTarget::Query(query) => self.explain_query(query, text, explain, reading).await?,
+            ExplainTarget::CreateMaterializedView(create) => {
+                let planned = plan_view(&self.session_state, &reading.catalog, create, text)?;
+                explain_dataflow(&planned.dataflow, explain.verbose)?
+            }
+            ExplainTarget::MaterializedView(name) => {
+                let object = reading.catalog.expect(name, ObjectKind::MaterializedView)?;
+                let Definition::MaterializedView(create) = &object.definition else { return Ok(text_table(&[])) };
+                let planned = plan_view(&self.session_state, &reading.catalog, create, &object.text)?;
+                let mut lines = explain_dataflow(&planned.dataflow, explain.verbose)?;
+                if let Some(view) = reading.snapshot.view(name) {
+                    let (rows, state) = (view.num_rows(), view.state_bytes);
+                    lines.push(format!("Now: {rows} rows, {} bytes of rows, {state} bytes of state", view.view_bytes));
+                }
+                lines
+            }
+        };
+        let rows = if explain.json { vec![json(&lines)] } else { lines };
+        Ok(text_table(&[("QUERY PLAN", rows.into_iter().map(Some).collect())]))
+    }
+
+    async fn explain_query(
+        &self,
+        query: &datafusion::sql::sqlparser::ast::Query,
+        text: &str,
+        explain: &Explain,
+        reading: &Reading,
+    ) -> Result<Vec<String>, SqlError> {
+        let physical = self.physical_plan(query, text, reading).await?;
+        if explain.analyze {
+            let batches = datafusion::physical_plan::collect(physical.clone(), self.task_context()).await?;
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            let text = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(physical.as_ref());
+            let mut lines: Vec<String> = text.indent(explain.verbose).to_string().lines().map(str::to_owned).collect();
+            lines.push(format!("Rows: {rows}"));
+            return Ok(lines);
+        }
+        Ok(displayable(physical.as_ref()).indent(explain.verbose).to_string().lines().map(str::to_owned).collect())
+    }
+}
+
+fn explain_dataflow(dataflow: &Dataflow, verbose: bool) -> Result<Vec<String>, SqlError> {
+    let execution = Execution::try_new(dataflow, ExecutionConfig::default())?;
+    let mut lines = vec![format!(
+        "Incremental plan: {}, {} stateful operator(s)",
+        if dataflow.append_only { "append-only" } else { "rows may be retracted" },
+        execution.operators().len(),
+    )];
+    describe(execution.plan(), 0, &mut lines)?;
+    if verbose {
+        lines.push("Logical plan:".into());
+        lines.extend(dataflow.plan.display_indent_schema().to_string().lines().map(|line| format!("  {line}")));
+    }
+    Ok(lines)
+}
+
+/// A node and its inputs, indented; a stateful node with what it costs and keeps below it.
+fn describe(plan: &Arc<dyn ExecutionPlan>, depth: usize, lines: &mut Vec<String>) -> Result<(), SqlError> {
+    let indent = "  ".repeat(depth);
+    let text = displayable(plan.as_ref()).one_line().to_string();
+    match plan.downcast_ref::<OperatorExec>() {
+        None => lines.push(format!("{indent}-> {}   [cost: delta, state: none]", text.trim_end())),
+        Some(operator) => {
+            lines.push(format!("{indent}-> {}", text.trim_end()));
+            lines.extend(operator.maker().explain()?.lines().map(|line| format!("{indent}     {line}")));
+        }
+    }
+    for child in plan.children() {
+        describe(child, depth + 1, lines)?;
+    }
+    Ok(())
+}
+
+fn json(lines: &[String]) -> String {
+    let quoted: Vec<_> =
+        lines.iter().map(|line| format!("\"{}\"", line.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("[{{\"Plan\": [{}]}}]", quoted.join(", "))
+}

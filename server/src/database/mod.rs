@@ -1,0 +1,223 @@
+//! The database behind the front door: the engine, the catalog, and what each statement does to them.
+//!
+//! A statement comes from a session as [`sql::statement::Parsed`]. DDL is done one at a time, under one lock, against
+//! the newest catalog; a SELECT works on the catalog and the snapshot of its read point and takes no lock at all.
+
+mod backend;
+mod catalog_query;
+mod definitions;
+mod explain;
+mod query;
+mod relations;
+mod show;
+mod source;
+mod system;
+mod view;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use datafusion::execution::SessionState;
+use engine::checkpoint::store::Store;
+use engine::dataflow::execution::ExecutionConfig;
+use engine::engine::{Engine, EngineConfig};
+use engine::tick::core::CoreConfig;
+use engine::tick::interval::TickInterval;
+use engine::time::SystemClock;
+use engine::view::Snapshot;
+use sql::catalog::Catalog;
+use sql::statement::{Parsed, Statement};
+use sql::{SqlError, SqlState};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::{Notice, Outcome, ReadPoint, ScramVerifier};
+use crate::config::Config;
+use crate::session::registry::Sessions;
+
+pub use source::ingest_spec_of;
+pub use view::{PlannedView, plan_view};
+
+/// How often a password's hash is repeated: enough to slow down whoever steals the verifier.
+const SCRAM_ITERATIONS: u32 = 15_000;
+
+/// What a read point holds: one catalog and one snapshot.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// What exists.
+    pub catalog: Arc<Catalog>,
+    /// All views at one tick.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// The database.
+pub struct Database {
+    engine: Arc<Engine>,
+    /// What exists, and what it was built as: read without a lock.
+    catalog: ArcSwap<Catalog>,
+    /// Held while a definition changes.
+    changing: tokio::sync::Mutex<()>,
+    store: Option<Store>,
+    password: Option<ScramVerifier>,
+    started_at: SystemTime,
+    configured_interval: TickInterval,
+    /// Plans and runs SELECTs.
+    session_state: SessionState,
+    /// Who is connected.
+    sessions: Arc<Sessions>,
+}
+
+impl Database {
+    /// Starts an engine with an empty catalog.
+    ///
+    /// # Errors
+    /// `Input` or `Unavailable` for the data directory.
+    pub async fn start(config: &Config) -> engine::Result<Self> {
+        let store = config.data_dir.as_deref().map(Store::open).transpose()?;
+        let tasks = Some(tokio::runtime::Handle::current());
+        let execution = ExecutionConfig { parallelism: config.parallelism, tasks };
+        let core = CoreConfig { execution, quarantine_rows_max: config.quarantine_rows_max, ..Default::default() };
+        let engine = Engine::start(EngineConfig { core, interval: config.tick_interval }, Arc::new(SystemClock))?;
+        let password =
+            config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
+        Ok(Self {
+            engine: Arc::new(engine),
+            catalog: ArcSwap::from_pointee(Catalog::default()),
+            changing: tokio::sync::Mutex::default(),
+            store,
+            password,
+            started_at: SystemTime::now(),
+            configured_interval: config.tick_interval,
+            session_state: session_state()?,
+            sessions: Sessions::new(),
+        })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The list of sessions, which the front door keeps.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// When the server started.
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
+    }
+
+    /// The newest catalog and snapshot.
+    pub fn reading(&self) -> Reading {
+        // The snapshot first: a view that the catalog names and the snapshot lacks reads as being built, whereas one
+        // that the snapshot has and the catalog lacks is simply not seen.
+        let snapshot = self.engine.snapshot();
+        Reading { catalog: self.catalog(), snapshot }
+    }
+
+    /// The newest reading as a session's read point.
+    pub fn newest(&self) -> ReadPoint {
+        let reading = self.reading();
+        ReadPoint { tick: reading.snapshot.tick.0, state: Arc::new(reading) }
+    }
+
+    /// Brings back the definitions of the data directory.
+    ///
+    /// # Errors
+    /// The first statement that fails, with its text: a start that cannot bring back what was there is no start.
+    pub async fn recover(&self) -> Result<(), SqlError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
+        for definition in definitions::read(store).await.map_err(internal)? {
+            self.catalog.rcu(|catalog| catalog.with_next_oid(definition.oid));
+            self.run(&definition.text).await.map_err(|error| {
+                let text = definition.text.lines().next().unwrap_or_default();
+                error.detail(format!("while bringing back: {text} …"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs a file of statements.
+    ///
+    /// # Errors
+    /// One sentence with the file's name.
+    pub async fn run_file(&self, path: &Path) -> Result<(), String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        self.run(&text).await.map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// Runs the DDL statements of a text, outside any session.
+    ///
+    /// # Errors
+    /// The first statement's that fails.
+    pub async fn run(&self, text: &str) -> Result<(), SqlError> {
+        for parsed in sql::parser::parse(text)? {
+            let outcome = self.change(&parsed, &CancellationToken::new()).await?;
+            let Some(outcome) = outcome else {
+                return Err(SqlError::unsupported("only CREATE and DROP statements can be run here"));
+            };
+            for notice in outcome.notices {
+                tracing::info!("{}", notice.message.message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that changes a definition; `None` if it is not one.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub async fn change(&self, parsed: &Parsed, cancel: &CancellationToken) -> Result<Option<Outcome>, SqlError> {
+        let _changing = self.changing.lock().await;
+        let before = self.catalog().version();
+        let outcome = match &parsed.statement {
+            Statement::CreateSource(create) => self.create_source(create, &parsed.text).await,
+            Statement::CreateMaterializedView(create) => {
+                self.create_materialized_view(create, &parsed.text, cancel).await
+            }
+            Statement::CreateView(create) => self.create_view(create, &parsed.text),
+            Statement::Drop(drop) => self.drop(drop).await,
+            _ => return Ok(None),
+        }?;
+        if self.catalog().version() != before
+            && let Some(store) = &self.store
+        {
+            definitions::write(store, &self.catalog()).await?;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Stops ticks and readers. Reads go on from the last snapshot.
+    pub fn stop(&self) {
+        self.engine.stop();
+    }
+}
+
+/// Plans and runs SELECTs, and binds views: all the functions a query may call.
+///
+/// # Errors
+/// `Internal` only.
+pub fn session_state() -> engine::Result<SessionState> {
+    Ok(sql::functions::session_state(sql::functions::session_config(), Arc::default())?)
+}
+
+/// Runs blocking work of the engine off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> engine::Result<T> + Send + 'static) -> Result<T, SqlError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    Ok(joined.map_err(|e| engine::Error::internal("a task ended").with_source(e))??)
+}
+
+/// The outcome of `IF NOT EXISTS` or `IF EXISTS` with nothing to do.
+fn skipped(tag: &str, message: String) -> Outcome {
+    let mut outcome = Outcome::done(tag);
+    outcome.notices.push(Notice::new(message));
+    outcome
+}

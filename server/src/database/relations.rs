@@ -1,0 +1,145 @@
+//! What a name in FROM stands for.
+//!
+//! In the body of a materialized view a source is the leaf of an incremental plan ([`DeltaRelations`]); in a SELECT it is
+//! its topic, and a view is its rows at the read point's tick ([`ReadRelations`]).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema};
+use datafusion::datasource::empty::EmptyTable;
+use engine::engine::Engine;
+use engine::ingest::quarantine::{errors_schema, late_schema};
+use engine::ingest::topic_table::TopicTable;
+use engine::view::table::SnapshotTable;
+use engine::view::{SourceReading, ViewSnapshot};
+use parking_lot::Mutex;
+use sql::binder::{Relation, Relations};
+use sql::catalog::{Catalog, Definition, Object};
+
+use super::{Reading, source, system};
+
+/// True for the schema that users' objects are in, named or not.
+fn is_public(schema: Option<&str>) -> bool {
+    schema.is_none_or(|schema| schema == "public")
+}
+
+/// Relations of a materialized view's body.
+pub struct DeltaRelations {
+    catalog: Arc<Catalog>,
+    read: Mutex<BTreeSet<String>>,
+    incremental: bool,
+}
+
+impl DeltaRelations {
+    /// Over the objects of `catalog`.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, read: Mutex::default(), incremental: true }
+    }
+
+    /// For a plain view, of which only the columns matter when it is created.
+    pub fn for_reading(catalog: Arc<Catalog>) -> Self {
+        Self { incremental: false, ..Self::new(catalog) }
+    }
+
+    /// The objects asked for so far.
+    pub fn read(&self) -> BTreeSet<String> {
+        self.read.lock().clone()
+    }
+}
+
+impl Relations for DeltaRelations {
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
+        if !is_public(schema) {
+            return None;
+        }
+        let Some(object) = self.catalog.get(name) else {
+            let (source, suffix) = self.catalog.source_relation(name)?;
+            self.read.lock().insert(source.name.clone());
+            let schema = if suffix == "errors" { errors_schema() } else { late_schema(&declared(source)) };
+            return Some(Relation::Table(Arc::new(EmptyTable::new(schema))));
+        };
+        self.read.lock().insert(name.to_owned());
+        Some(match &object.definition {
+            Definition::Source(create) if self.incremental => Relation::Table(Arc::new(source::delta_table(create))),
+            Definition::View(view) => view_relation(object, &view.query_text),
+            _ => Relation::Table(Arc::new(EmptyTable::new(schema_of(&object.columns)))),
+        })
+    }
+}
+
+fn view_relation(object: &Object, query: &str) -> Relation {
+    let columns = object.columns.iter().map(|field| field.name().clone()).collect();
+    Relation::View { query: query.to_owned(), columns }
+}
+
+/// No relation at all: for a plan whose names are resolved.
+pub struct NoRelations;
+
+impl Relations for NoRelations {
+    fn relation(&self, _schema: Option<&str>, _name: &str) -> Option<Relation> {
+        None
+    }
+}
+
+fn schema_of(columns: &[FieldRef]) -> Arc<Schema> {
+    Arc::new(Schema::new(columns.iter().cloned().collect::<arrow::datatypes::Fields>()))
+}
+
+/// A source's declared columns, without the included metadata.
+fn declared(object: &Object) -> Vec<FieldRef> {
+    match &object.definition {
+        Definition::Source(create) => create.columns.clone(),
+        _ => vec![],
+    }
+}
+
+/// Relations of a SELECT at one read point.
+pub struct ReadRelations<'a> {
+    reading: &'a Reading,
+    engine: &'a Engine,
+}
+
+impl<'a> ReadRelations<'a> {
+    /// At this read point.
+    pub fn new(reading: &'a Reading, engine: &'a Engine) -> Self {
+        Self { reading, engine }
+    }
+
+    fn topic(&self, name: &str) -> Option<Relation> {
+        let (definition, start) = (self.engine.source(name)?, self.engine.source_start(name)?);
+        let table = TopicTable::try_new(definition.spec, definition.factory, definition.opener, start).ok()?;
+        Some(Relation::Table(Arc::new(table)))
+    }
+
+    fn quarantine(&self, name: &str) -> Option<Relation> {
+        let (source, suffix) = self.reading.catalog.source_relation(name)?;
+        let errors = suffix == "errors";
+        let read = |reading: &Arc<SourceReading>| if errors { reading.errors.clone() } else { reading.late.clone() };
+        let schema = || if errors { errors_schema() } else { late_schema(&declared(source)) };
+        let rows = self.reading.snapshot.source(&source.name).and_then(read);
+        let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema()));
+        Some(Relation::Table(Arc::new(SnapshotTable::new(rows))))
+    }
+}
+
+impl Relations for ReadRelations<'_> {
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
+        if schema == Some(system::SCHEMA) {
+            return system::table(name, self.reading, self.engine).map(Relation::Table);
+        }
+        if !is_public(schema) {
+            return None;
+        }
+        let Some(object) = self.reading.catalog.get(name) else { return self.quarantine(name) };
+        match &object.definition {
+            Definition::Source(_) => self.topic(name),
+            Definition::View(view) => Some(view_relation(object, &view.query_text)),
+            Definition::MaterializedView(_) => {
+                let rows = self.reading.snapshot.view(name).map(|view| view.rows.clone());
+                let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema_of(&object.columns)));
+                Some(Relation::Table(Arc::new(SnapshotTable::new(rows))))
+            }
+        }
+    }
+}

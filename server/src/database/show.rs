@@ -1,0 +1,59 @@
+//! `SHOW SOURCES` and its kin, `DESCRIBE`, `SHOW CREATE`.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use sql::catalog::Object;
+use sql::statement::ShowObjects;
+use sql::{SqlError, SqlState};
+
+use super::Reading;
+
+/// The SELECT that a SHOW stands for.
+pub fn query(show: ShowObjects) -> &'static str {
+    match show {
+        ShowObjects::Sources => "SELECT * FROM tidemark.sources ORDER BY name",
+        ShowObjects::MaterializedViews => "SELECT * FROM tidemark.materialized_views ORDER BY name",
+        ShowObjects::Views => "SELECT * FROM tidemark.views ORDER BY name",
+        ShowObjects::Tables => "SELECT * FROM tidemark.relations ORDER BY name",
+        ShowObjects::Ticks => "SELECT * FROM tidemark.ticks ORDER BY tick DESC LIMIT 20",
+    }
+}
+
+/// A table of text columns.
+pub fn text_table(columns: &[(&str, Vec<Option<String>>)]) -> RecordBatch {
+    let fields: Vec<_> = columns.iter().map(|(name, _)| Field::new(*name, DataType::Utf8View, true)).collect();
+    let array =
+        |values: &Vec<Option<String>>| Arc::new(values.iter().map(Option::as_deref).collect::<StringViewArray>()) as _;
+    let arrays = columns.iter().map(|(_, values)| array(values)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("text columns of equal length")
+}
+
+/// `DESCRIBE name`: its columns.
+///
+/// # Errors
+/// 42P01.
+pub fn describe(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
+    let object = object(name, reading)?;
+    let columns = object.columns.iter();
+    Ok(text_table(&[
+        ("column", columns.clone().map(|field| Some(field.name().clone())).collect()),
+        ("type", columns.clone().map(|field| Some(sql::types::display(field))).collect()),
+        ("nullable", columns.map(|field| Some(if field.is_nullable() { "YES" } else { "NO" }.into())).collect()),
+    ]))
+}
+
+/// `SHOW CREATE … name`: the statement that made it.
+///
+/// # Errors
+/// 42P01.
+pub fn create(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
+    let object = object(name, reading)?;
+    Ok(text_table(&[("name", vec![Some(object.name.clone())]), ("create_statement", vec![Some(object.text.clone())])]))
+}
+
+fn object<'a>(name: &str, reading: &'a Reading) -> Result<&'a Arc<Object>, SqlError> {
+    let missing = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
+    reading.catalog.get(name).ok_or_else(missing)
+}

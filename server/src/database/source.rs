@@ -1,0 +1,114 @@
+//! `CREATE SOURCE` and `DROP SOURCE`: from a definition to a source the engine can read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{FieldRef, Fields};
+use engine::Error;
+use engine::dataflow::scan::DeltaTable;
+use engine::engine::SourceDefinition;
+use engine::format::DecodeSpec;
+use engine::format::json::JsonDecoder;
+use engine::ingest::{DecoderFactory, IncludedColumn, IngestSpec};
+use engine::source::connector;
+use sql::SqlError;
+use sql::statement::CreateSource;
+
+/// Longest record accepted unless `record_bytes_max` says otherwise, bytes.
+const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Deepest JSON nesting accepted.
+const DEPTH_MAX: usize = 64;
+
+/// Options that are the engine's, not the connector's.
+const ENGINE_OPTIONS: [&str; 3] = ["max_future_skew", "record_bytes_max", "error_payload_bytes_max"];
+
+/// Makes the engine's definition of a source. Opens nothing yet.
+///
+/// # Errors
+/// 22023 for an option the connector or the engine refuses.
+pub fn definition(create: &CreateSource) -> Result<SourceDefinition, SqlError> {
+    let (own, connector_options): (Vec<_>, Vec<_>) =
+        create.options.iter().cloned().partition(|(name, _)| ENGINE_OPTIONS.contains(&name.as_str()));
+    let opener = connector::opener(&connector_options, &create.start)?;
+    let spec = ingest_spec(create, opener.topic(), &own)?;
+    let factory: DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
+    Ok(SourceDefinition { name: create.name.clone(), spec, factory, opener })
+}
+
+/// The ingest of a source whose options are all the engine's defaults, for tests that feed it themselves.
+///
+/// # Errors
+/// As for [`definition`].
+pub fn ingest_spec_of(create: &CreateSource) -> Result<IngestSpec, SqlError> {
+    ingest_spec(create, &create.name, &[])
+}
+
+fn ingest_spec(create: &CreateSource, topic: &str, options: &[(String, String)]) -> Result<IngestSpec, SqlError> {
+    let event_time = create.watermark.as_ref().map(|watermark| &watermark.column);
+    let event_time = event_time.and_then(|column| create.columns.iter().position(|field| field.name() == column));
+    let decode = DecodeSpec {
+        columns: create.columns.clone(),
+        used: vec![],
+        event_time,
+        record_bytes_max: RECORD_BYTES_MAX,
+        depth_max: DEPTH_MAX,
+    };
+    let mut spec = IngestSpec::new(&create.name, topic, decode);
+    spec.metadata = create.include.iter().map(|(kind, name)| included(*kind, name)).collect();
+    if let Some(watermark) = &create.watermark {
+        spec.delay_micros = micros(watermark.delay);
+        spec.idle_timeout_micros = watermark.idle_timeout.map(micros);
+    }
+    for (name, value) in options {
+        match name.as_str() {
+            "max_future_skew" if value.eq_ignore_ascii_case("off") => spec.max_future_skew_micros = None,
+            "max_future_skew" => spec.max_future_skew_micros = Some(interval_micros(name, value)?),
+            "record_bytes_max" => spec.decode.record_bytes_max = bytes(name, value)?,
+            _ => spec.payload_bytes_max = bytes(name, value)?,
+        }
+    }
+    Ok(spec)
+}
+
+fn bytes(name: &str, value: &str) -> Result<usize, SqlError> {
+    let refuse = || Error::input(format!("invalid value for option \"{name}\": \"{value}\" is not a number of bytes"));
+    value.trim().parse().map_err(|_| refuse().into())
+}
+
+fn interval_micros(name: &str, value: &str) -> Result<i64, SqlError> {
+    let refuse = || Error::input(format!("invalid value for option \"{name}\": \"{value}\" is not a length of time"));
+    let micros = sql::interval::Interval::parse(value, None)?.fixed_micros();
+    Ok(micros.filter(|micros| *micros >= 0).ok_or_else(refuse)?)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// All columns of a source, declared and included.
+pub fn columns(create: &CreateSource) -> Vec<FieldRef> {
+    let included = create.include.iter().map(|(kind, name)| included(*kind, name));
+    create.columns.iter().cloned().chain(included.map(|column| Arc::new((&column).into()))).collect()
+}
+
+fn included(kind: sql::statement::MetadataColumn, name: &str) -> IncludedColumn {
+    use engine::ingest::MetadataColumn as To;
+    use sql::statement::MetadataColumn as From;
+    let column = match kind {
+        From::Partition => To::Partition,
+        From::Offset => To::Offset,
+        From::Timestamp => To::Timestamp,
+        From::Key => To::Key,
+        From::Headers => To::Headers,
+        From::Topic => To::Topic,
+    };
+    IncludedColumn { column, name: name.to_owned(), used: false }
+}
+
+/// The source as the leaf of an incremental plan.
+pub fn delta_table(create: &CreateSource) -> DeltaTable {
+    let schema = Arc::new(arrow::datatypes::Schema::new(columns(create).into_iter().collect::<Fields>()));
+    let event_time = create.watermark.as_ref().map(|watermark| watermark.column.clone());
+    DeltaTable { source: create.name.clone(), schema, event_time }
+}

@@ -1,0 +1,136 @@
+//! Starting and stopping a whole server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::http::metrics::{Connections, Metrics};
+use crate::http::{self, Pages};
+use crate::pg::{self, PgConfig, Sessions};
+
+/// How long sessions have to end when the server stops.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    /// Where Postgres clients connect.
+    pub pg_addr: SocketAddr,
+    /// Where health and metrics are.
+    pub http_addr: SocketAddr,
+    /// The database behind both.
+    pub database: Arc<Database>,
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts a server: definitions of an earlier run first, then the file of `--init`, then clients are let in.
+    ///
+    /// # Errors
+    /// One sentence: an address in use, a data directory that cannot be used, a statement that fails.
+    pub async fn start(config: Config) -> Result<Self, String> {
+        let pg_listener = bind("pg_addr", config.pg_addr).await?;
+        let http_listener = bind("http_addr", config.http_addr).await?;
+        let (pg_addr, http_addr) = (local(&pg_listener)?, local(&http_listener)?);
+        let database = Arc::new(Database::start(&config).await.map_err(|e| e.to_string())?);
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
+        let front = PgConfig {
+            connections_max: config.connections_max,
+            sessions: database.sessions().clone(),
+            ..PgConfig::default()
+        };
+        let metrics = metrics(&database, front.sessions.clone());
+        follow_ticks(&mut tasks, &database, metrics.clone(), shutdown.clone());
+        let pages = Pages { unready: unready.clone(), metrics: Arc::new(move || metrics.render()) };
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = http::serve(http_listener, pages, stop).await {
+                tracing::error!(%error, "the HTTP server stopped");
+            }
+        });
+        let started = async {
+            database.recover().await.map_err(|e| e.to_string())?;
+            match &config.init {
+                Some(path) => database.run_file(path).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(message) = started.await {
+            shutdown.cancel();
+            return Err(message);
+        }
+        let stop = shutdown.clone();
+        let backend = database.clone();
+        tasks.spawn(async move {
+            if let Err(error) = pg::serve(pg_listener, backend, front, stop).await {
+                tracing::error!(%error, "the Postgres server stopped");
+            }
+        });
+        unready.store(Arc::default());
+        Ok(Self { pg_addr, http_addr, database, shutdown, tasks })
+    }
+
+    /// Stops: no new clients, sessions are told and ended, the tick at hand is finished.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(STOP_MAX, async { while self.tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+            self.tasks.abort_all();
+        }
+        let database = self.database.clone();
+        // The tick thread is joined: not on a thread that serves others.
+        if tokio::task::spawn_blocking(move || database.stop()).await.is_err() {
+            tracing::error!("stopping the engine failed");
+        }
+    }
+}
+
+async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {name} {address}: {e}"))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|e| format!("cannot tell the address listened on: {e}"))
+}
+
+fn metrics(database: &Arc<Database>, sessions: Arc<Sessions>) -> Arc<Metrics> {
+    let connections = move || Connections {
+        sessions: sessions.count() as u64,
+        statements: sessions.counters().statements.load(Relaxed),
+        errors: sessions.counters().errors.load(Relaxed),
+    };
+    Arc::new(Metrics::new(database.engine().clone(), Box::new(connections)))
+}
+
+/// Observes every tick once, as it is published.
+fn follow_ticks(tasks: &mut JoinSet<()>, database: &Arc<Database>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+    let store = database.engine().store().clone();
+    tasks.spawn(async move {
+        let mut seen = store.newest().tick;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                waited = store.wait_for(seen.next()) => if waited.is_err() { return },
+            }
+            for tick in store.recent_ticks() {
+                if tick.tick > seen {
+                    seen = tick.tick;
+                    metrics.observe(&tick);
+                }
+            }
+            // Many small ticks are observed together.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+}

@@ -1,0 +1,297 @@
+//! What Postgres means and sqlparser's tree says otherwise, put right before planning.
+//!
+//! - Output columns get the names Postgres gives them ([`super::names`]). DataFusion wants the names of one list to
+//!   differ; a name used before gets a suffix that starts with [`HIDDEN`], which no query can write and
+//!   [`visible`] takes off again.
+//! - `FETCH FIRST n ROWS ONLY` is LIMIT.
+//! - Interval literals are read as Postgres reads them ([`crate::interval`]).
+//! - `pg_catalog.f(…)` is `f(…)`; `every`, `mod` and `localtimestamp` are what they stand for.
+//! - A cast to text writes values as Postgres does ([`crate::functions::text`]).
+//! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, Interval as SqlInterval, LimitClause, ObjectName, Query, Select,
+    SelectItem, SetExpr, Spanned, TimezoneInfo, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use super::{UNNAMED, names};
+use crate::SqlError;
+use crate::error::Located;
+use crate::functions;
+use crate::interval::Interval;
+use crate::parser::fold;
+use crate::window::group;
+
+/// Begins the suffix that tells equal names apart.
+pub(crate) const HIDDEN: char = '\u{1}';
+
+/// A column's name as the client sees it.
+pub fn visible(name: &str) -> &str {
+    // Columns of group windows begin with the mark; theirs is no suffix.
+    match name.char_indices().skip(1).find(|(_, c)| *c == HIDDEN) {
+        Some((at, _)) => &name[..at],
+        None => name,
+    }
+}
+
+/// A plan's text as a reader should see it: without suffixes and marks.
+pub fn visible_text(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    let mut hidden = false;
+    for c in text.chars() {
+        // Digits behind the mark are a suffix; a mark in front of a name is just dropped.
+        if c == HIDDEN {
+            hidden = true;
+        } else if !(hidden && c.is_ascii_digit()) {
+            hidden = false;
+            visible.push(c);
+        }
+    }
+    visible
+}
+
+/// Rewrites `query` in place. With `beside_wildcards`, every item beside a `*` at the top gets a name of its own: for
+/// `SELECT a, *`, where the planner would find `a` twice.
+pub(crate) fn rewrite(query: &mut Query, beside_wildcards: bool) -> Result<(), Located> {
+    let mut rewriter = Rewriter { depth: 0, beside_wildcards };
+    match VisitMut::visit(query, &mut rewriter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Rewriter {
+    /// Queries around the place being visited, the one being visited included.
+    depth: usize,
+    beside_wildcards: bool,
+}
+
+impl VisitorMut for Rewriter {
+    type Break = Located;
+
+    /// Names come first: they are those of the functions as written.
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Located> {
+        let (top, beside_wildcards) = (self.depth == 0, self.beside_wildcards && self.depth == 0);
+        self.depth += 1;
+        for_each_select(&mut query.body, &mut |select| name_columns(select, top, beside_wildcards));
+        match fetch_to_limit(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    /// Windows come last: a query inside may have its own.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Located> {
+        self.depth -= 1;
+        let mut order_by = match query.body.as_ref() {
+            SetExpr::Select(_) => query.order_by.as_mut(),
+            _ => None,
+        };
+        let mut outcome = Ok(());
+        for_each_select(&mut query.body, &mut |select| {
+            if outcome.is_ok() {
+                outcome = group::rewrite(select, order_by.take());
+            }
+        });
+        match outcome {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Located> {
+        match replacement(expr) {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(other)) => {
+                *expr = other;
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+/// Calls `each` on every SELECT among a query's set operations, without recursion.
+fn for_each_select(body: &mut SetExpr, each: &mut impl FnMut(&mut Select)) {
+    let mut bodies = vec![body];
+    while let Some(body) = bodies.pop() {
+        match body {
+            SetExpr::SetOperation { left, right, .. } => bodies.extend([right.as_mut(), left.as_mut()]),
+            SetExpr::Select(select) => each(select),
+            _ => {}
+        }
+    }
+}
+
+fn fetch_to_limit(query: &mut Query) -> Result<(), Located> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        let what = if fetch.percent { "FETCH … PERCENT" } else { "FETCH … WITH TIES" };
+        return Err(Located::new(SqlError::unsupported(format!("{what} is not supported")), Span::empty()));
+    }
+    let count = fetch.quantity.unwrap_or_else(|| number("1"));
+    query.limit_clause = match query.limit_clause.take() {
+        None => Some(LimitClause::LimitOffset { limit: Some(count), offset: None, limit_by: Vec::new() }),
+        Some(LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
+            Some(LimitClause::LimitOffset { limit: Some(count), offset, limit_by })
+        }
+        Some(_) => {
+            let error = SqlError::new(crate::SqlState::SYNTAX_ERROR, "multiple LIMIT clauses not allowed");
+            return Err(Located::new(error, Span::empty()));
+        }
+    };
+    Ok(())
+}
+
+fn name_columns(select: &mut Select, top: bool, beside_wildcards: bool) {
+    let has_wildcard = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let mut used: Vec<(Option<String>, String)> = Vec::new();
+    let having = select.having.clone();
+    for (n, item) in select.projection.iter_mut().enumerate() {
+        let (expr, alias, given) = match item {
+            SelectItem::UnnamedExpr(expr) => (&*expr, names::column_name(expr), false),
+            SelectItem::ExprWithAlias { expr, alias } => (&*expr, Some(fold(alias)), true),
+            _ => continue,
+        };
+        let name = alias.unwrap_or_else(|| UNNAMED.into());
+        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        // Columns of different relations may share a name at the top, where nobody refers to it alone.
+        let relation = match expr {
+            Expr::CompoundIdentifier(parts) if top && !given => {
+                Some(parts[..parts.len() - 1].iter().map(fold).collect::<Vec<_>>().join("."))
+            }
+            _ => None,
+        };
+        let clashes = |(other, used): &(Option<String>, String)| {
+            *used == name && (other.is_none() || relation.is_none() || *other == relation)
+        };
+        let hidden = used.iter().any(clashes)
+            || (beside_wildcards && has_wildcard)
+            // In HAVING the name means an input column, not this one.
+            || (!given && !is_column && having.as_ref().is_some_and(|having| mentions(having, &name)));
+        if hidden {
+            let alias = Ident::with_quote('"', format!("{name}{HIDDEN}{n}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            continue;
+        }
+        if !given && !is_column {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name.as_str()) };
+        }
+        used.push((relation, name));
+    }
+}
+
+/// True if an unqualified column `name` stands in `expr`.
+fn mentions(expr: &Expr, name: &str) -> bool {
+    datafusion::sql::sqlparser::ast::visit_expressions(expr, |inner| match inner {
+        Expr::Identifier(ident) if fold(ident) == name => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
+    match expr {
+        Expr::Interval(interval) => match Interval::of(&Expr::Interval(interval.clone())) {
+            Some(Ok(value)) => Ok(Some(Expr::Interval(SqlInterval {
+                value: Box::new(Expr::value(Value::SingleQuotedString(value.to_string()))),
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            }))),
+            Some(Err(error)) => Err(Located::new(error, interval.value.span())),
+            None => Ok(None),
+        },
+        Expr::Function(function) => Ok(self::function(function)),
+        Expr::Cast { kind, expr, data_type, format: None, .. } if *kind != CastKind::TryCast => {
+            Ok(text_of(expr, data_type))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A cast to text is a call of the function that writes values as Postgres does; a length cuts.
+fn text_of(expr: &Expr, data_type: &DataType) -> Option<Expr> {
+    let length = match data_type {
+        DataType::Text | DataType::String(None) => None,
+        DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => *length,
+        _ => return None,
+    };
+    // The type of a parameter is told by the cast itself.
+    if matches!(expr, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. })) {
+        return None;
+    }
+    let text = call(functions::text::NAME, vec![expr.clone()]);
+    match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => {
+            Some(call("left", vec![text, number(&length.to_string())]))
+        }
+        _ => Some(text),
+    }
+}
+
+/// A plain function call.
+pub(crate) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn function(function: &mut Function) -> Option<Expr> {
+    if let [schema, _] = function.name.0.as_slice()
+        && schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog")
+    {
+        function.name.0.remove(0);
+    }
+    let name = match function.name.0.as_slice() {
+        [name] => fold(name.as_ident()?),
+        _ => return None,
+    };
+    match (name.as_str(), &function.args) {
+        ("every", _) => {
+            function.name = ObjectName::from(vec![Ident::new("bool_and")]);
+            None
+        }
+        ("mod", FunctionArguments::List(list)) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] => {
+                Some(Expr::Nested(Box::new(Expr::BinaryOp {
+                    left: Box::new(Expr::Nested(Box::new(left.clone()))),
+                    op: BinaryOperator::Modulo,
+                    right: Box::new(Expr::Nested(Box::new(right.clone()))),
+                })))
+            }
+            _ => None,
+        },
+        ("localtimestamp", FunctionArguments::None) => Some(Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(call("now", Vec::new())),
+            data_type: DataType::Timestamp(None, TimezoneInfo::None),
+            array: false,
+            format: None,
+        }),
+        _ => None,
+    }
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::value(Value::Number(digits.into(), false))
+}

@@ -1,0 +1,208 @@
+//! What exists: sources, views and materialized views, with the text that made them.
+//!
+//! A catalog is a value: every change gives a new one, so a statement works on the version it began with. Restarting
+//! feeds each definition's text, in order of oid, through the path by which it first came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+
+use crate::error::{SqlError, SqlState};
+use crate::statement::{CreateMaterializedView, CreateSource, CreateView, ObjectKind};
+
+/// The first oid of a user's object, as in Postgres: smaller ones are the system's.
+pub const FIRST_USER_OID: u32 = 16_384;
+
+/// Suffixes of the two relations that come with every source.
+pub const SOURCE_RELATIONS: [&str; 2] = ["errors", "late"];
+
+/// One named object.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its oid; never used again after a drop.
+    pub oid: u32,
+    /// Its name, in schema public.
+    pub name: String,
+    /// The statement that made it.
+    pub text: String,
+    /// What it is.
+    pub definition: Definition,
+    /// Its columns.
+    pub columns: Vec<FieldRef>,
+    /// The objects it reads, by name.
+    pub reads: BTreeSet<String>,
+}
+
+/// What an object is.
+#[derive(Debug, Clone)]
+pub enum Definition {
+    /// A source.
+    Source(Arc<CreateSource>),
+    /// A materialized view.
+    MaterializedView(Arc<CreateMaterializedView>),
+    /// A plain view.
+    View(Arc<CreateView>),
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> ObjectKind {
+        match self.definition {
+            Definition::Source(_) => ObjectKind::Source,
+            Definition::MaterializedView(_) => ObjectKind::MaterializedView,
+            Definition::View(_) => ObjectKind::View,
+        }
+    }
+}
+
+/// An object about to be added.
+#[derive(Debug, Clone)]
+pub struct NewObject {
+    /// Its name.
+    pub name: String,
+    /// The statement that makes it.
+    pub text: String,
+    /// What it is.
+    pub definition: Definition,
+    /// Its columns.
+    pub columns: Vec<FieldRef>,
+    /// The objects it reads.
+    pub reads: BTreeSet<String>,
+}
+
+/// All objects at one version.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    version: u64,
+    next_oid: u32,
+    objects: BTreeMap<String, Arc<Object>>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self { version: 0, next_oid: FIRST_USER_OID, objects: BTreeMap::new() }
+    }
+}
+
+impl Catalog {
+    /// Counts changes.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The object of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Object>> {
+        self.objects.get(name)
+    }
+
+    /// All objects, by name.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.values()
+    }
+
+    /// All objects, oldest first: an order in which each comes after what it reads.
+    pub fn in_creation_order(&self) -> Vec<Arc<Object>> {
+        let mut objects: Vec<_> = self.objects.values().cloned().collect();
+        objects.sort_by_key(|object| object.oid);
+        objects
+    }
+
+    /// The source that brings a relation such as `bids_errors`, and which of its relations it is.
+    pub fn source_relation(&self, name: &str) -> Option<(&Arc<Object>, &'static str)> {
+        SOURCE_RELATIONS.into_iter().find_map(|suffix| {
+            let source = self.get(name.strip_suffix(suffix)?.strip_suffix('_')?)?;
+            (source.kind() == ObjectKind::Source).then_some((source, suffix))
+        })
+    }
+
+    /// Refuses a name that is taken, by an object or by a relation that comes with a source.
+    ///
+    /// # Errors
+    /// 42P07.
+    pub fn check_free(&self, name: &str, kind: ObjectKind) -> Result<(), SqlError> {
+        let taken = |name: &str| self.get(name).is_some() || self.source_relation(name).is_some();
+        let mut names = vec![name.to_owned()];
+        if kind == ObjectKind::Source {
+            names.extend(SOURCE_RELATIONS.map(|suffix| format!("{name}_{suffix}")));
+        }
+        match names.iter().find(|name| taken(name)) {
+            Some(name) => Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The object of this name, if it is of this kind.
+    ///
+    /// # Errors
+    /// 42P01 if there is none, 42809 if it is something else.
+    pub fn expect(&self, name: &str, kind: ObjectKind) -> Result<&Arc<Object>, SqlError> {
+        let Some(object) = self.get(name) else {
+            let message = format!("{} \"{name}\" does not exist", noun(kind));
+            return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+        };
+        if object.kind() == kind {
+            return Ok(object);
+        }
+        let (is, found) = (noun(kind), noun(object.kind()));
+        Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a {is}"))
+            .hint(format!("it is a {found}: use DROP {} to remove it", found.to_uppercase())))
+    }
+
+    /// The objects that read `name`, directly.
+    pub fn readers(&self, name: &str) -> Vec<Arc<Object>> {
+        self.objects.values().filter(|object| object.reads.contains(name)).cloned().collect()
+    }
+
+    /// `names` and everything that reads them, however far away, readers before what they read: the order to drop in.
+    pub fn with_readers(&self, names: &[String]) -> Vec<Arc<Object>> {
+        let mut found: BTreeMap<u32, Arc<Object>> = BTreeMap::new();
+        let mut open: Vec<String> = names.to_vec();
+        while let Some(name) = open.pop() {
+            if let Some(object) = self.get(&name)
+                && found.insert(object.oid, object.clone()).is_none()
+            {
+                open.extend(self.readers(&name).iter().map(|reader| reader.name.clone()));
+            }
+        }
+        found.into_values().rev().collect()
+    }
+
+    /// This catalog with an object added under a new oid, or in the place and with the oid of its namesake.
+    #[must_use]
+    pub fn with(&self, new: NewObject) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        let oid = next.objects.get(&new.name).map_or(next.next_oid, |old| old.oid);
+        next.next_oid = next.next_oid.max(oid + 1);
+        let NewObject { name, text, definition, columns, reads } = new;
+        next.objects.insert(name.clone(), Arc::new(Object { oid, name, text, definition, columns, reads }));
+        next
+    }
+
+    /// This catalog, giving the next new object this oid: what brings back definitions with the oids they had.
+    #[must_use]
+    pub fn with_next_oid(&self, oid: u32) -> Self {
+        Self { next_oid: oid.max(self.next_oid), ..self.clone() }
+    }
+
+    /// This catalog without these objects.
+    #[must_use]
+    pub fn without<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        for name in names {
+            next.objects.remove(name);
+        }
+        next
+    }
+}
+
+/// A kind's name in messages.
+pub fn noun(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Source => "source",
+        ObjectKind::MaterializedView => "materialized view",
+        ObjectKind::View => "view",
+    }
+}

@@ -1,0 +1,201 @@
+//! `hop_starts(time, slide, size[, offset])`: the starts of all windows a time falls into.
+//!
+//! Windows begin at `offset + n * slide` after 1970-01-01 and are `size` long, half-open. With a size above the slide a
+//! time is in several windows, with a size below it in one or none. A NULL time gives one NULL start, so that unnesting
+//! keeps the row, as a tumbling window does.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, TimestampMicrosecondArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// The function's name.
+pub const NAME: &str = "hop_starts";
+
+/// See the module.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct HopStarts {
+    signature: Signature,
+}
+
+impl Default for HopStarts {
+    fn default() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+/// Slide, size and offset, µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub slide: i64,
+    pub size: i64,
+    pub offset: i64,
+}
+
+impl Hop {
+    /// Calls `each` with the starts of `time`'s windows, ascending. A start beyond the range of 64 bits is left out.
+    pub fn starts(&self, time: i64, mut each: impl FnMut(i64)) {
+        let (slide, size) = (i128::from(self.slide), i128::from(self.size));
+        let since = i128::from(time) - i128::from(self.offset);
+        let last = since.div_euclid(slide) * slide;
+        // The first start above `since - size`.
+        let mut start = (since - size).div_euclid(slide) * slide + slide;
+        while start <= last {
+            if let Ok(micros) = i64::try_from(start + i128::from(self.offset)) {
+                each(micros);
+            }
+            start += slide;
+        }
+    }
+}
+
+impl ScalarUDFImpl for HopStarts {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        if !(3..=4).contains(&arguments.len()) {
+            return plan_err!("{NAME} takes a time, a slide, a size and an optional offset");
+        }
+        let zone = match &arguments[0] {
+            DataType::Timestamp(_, zone) => zone.clone(),
+            DataType::Date32 | DataType::Null => None,
+            other => return plan_err!("{NAME} needs a timestamp, not {other}"),
+        };
+        let mut types = vec![DataType::Timestamp(TimeUnit::Microsecond, zone)];
+        types.resize(arguments.len(), DataType::Interval(IntervalUnit::MonthDayNano));
+        Ok(types)
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::List(item(&arguments[0])))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let list = DataType::List(item(args.arg_fields[0].data_type()));
+        Ok(Arc::new(Field::new(NAME, list, false)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [time, lengths @ ..] = args.args.as_slice() else {
+            return exec_err!("{NAME} takes a time, a slide, a size and an optional offset");
+        };
+        let lengths = lengths.iter().map(micros).collect::<Result<Vec<_>>>()?;
+        let (slide, size, offset) = match lengths.as_slice() {
+            [slide, size] => (*slide, *size, 0),
+            [slide, size, offset] => (*slide, *size, *offset),
+            _ => return exec_err!("{NAME} takes a time, a slide, a size and an optional offset"),
+        };
+        if slide <= 0 || size <= 0 {
+            return exec_err!("{NAME} needs a positive slide and size");
+        }
+        let times = time.to_array(args.number_rows)?;
+        let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
+            return exec_err!("{NAME} needs timestamps in microseconds, not {}", times.data_type());
+        };
+        Ok(ColumnarValue::Array(starts(times, Hop { slide, size, offset })?))
+    }
+}
+
+fn item(time: &DataType) -> FieldRef {
+    Arc::new(Field::new_list_field(time.clone(), true))
+}
+
+fn micros(length: &ColumnarValue) -> Result<i64> {
+    match length {
+        ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(interval))) if interval.months == 0 => {
+            Ok(i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
+        }
+        _ => exec_err!("{NAME} needs constant lengths without months"),
+    }
+}
+
+fn starts(times: &TimestampMicrosecondArray, hop: Hop) -> Result<ArrayRef> {
+    let per_row = usize::try_from(hop.size / hop.slide + 1).unwrap_or(1);
+    let mut values = Vec::with_capacity(times.len().saturating_mul(per_row.min(16)));
+    let mut valid = Vec::new();
+    let mut offsets = Vec::with_capacity(times.len() + 1);
+    offsets.push(0_i32);
+    for time in times {
+        match time {
+            Some(time) => hop.starts(time, |start| values.push(start)),
+            None => {
+                valid.resize(values.len(), true);
+                values.push(0);
+                valid.push(false);
+            }
+        }
+        let Ok(end) = i32::try_from(values.len()) else {
+            return exec_err!("{NAME}: too many windows in one batch");
+        };
+        offsets.push(end);
+    }
+    let nulls = if valid.is_empty() {
+        None
+    } else {
+        valid.resize(values.len(), true);
+        Some(NullBuffer::from(valid))
+    };
+    let values = TimestampMicrosecondArray::new(ScalarBuffer::from(values), nulls)
+        .with_timezone_opt(times.timezone().map(Arc::from));
+    let field = item(values.data_type());
+    Ok(Arc::new(ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(values), None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(hop: Hop, time: i64) -> Vec<i64> {
+        let mut starts = Vec::new();
+        hop.starts(time, |start| starts.push(start));
+        starts
+    }
+
+    #[test]
+    fn a_time_is_in_every_window_that_covers_it() {
+        for slide in 1..=7 {
+            for size in 1..=15 {
+                for offset in -3..=3 {
+                    let hop = Hop { slide, size, offset };
+                    for time in -40..40 {
+                        let expected: Vec<i64> = (-100..100)
+                            .map(|n| offset + n * slide)
+                            .filter(|start| *start <= time && time < start + size)
+                            .collect();
+                        assert_eq!(all(hop, time), expected, "{hop:?} at {time}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        let hop = Hop { slide: 10, size: 30, offset: 5 };
+        assert!(all(hop, i64::MIN).len() < 3);
+        assert_eq!(all(hop, i64::MAX).len(), 3);
+    }
+
+    #[test]
+    fn a_null_time_keeps_its_row() {
+        let times = TimestampMicrosecondArray::from(vec![Some(25), None, Some(-1)]);
+        let lists = starts(&times, Hop { slide: 10, size: 20, offset: 0 }).expect("valid");
+        let lists = lists.as_list::<i32>();
+        let rows: Vec<Vec<Option<i64>>> = lists
+            .iter()
+            .map(|row| row.expect("never null").as_primitive::<TimestampMicrosecondType>().iter().collect())
+            .collect();
+        assert_eq!(rows, [vec![Some(10), Some(20)], vec![None], vec![Some(-20), Some(-10)]]);
+    }
+}

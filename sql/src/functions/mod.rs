@@ -1,0 +1,48 @@
+//! Every function a query may call, and the planner's settings that make SQL mean what it means in Postgres.
+
+pub mod hop_starts;
+pub mod text;
+
+use std::sync::Arc;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
+
+use crate::types::PostgresTypes;
+
+/// Settings for planning and running queries: decimal literals are numeric, times are UTC, places in the text are kept.
+pub fn session_config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .set_str("datafusion.execution.time_zone", "+00:00");
+    let options = config.options_mut();
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.collect_spans = true;
+    // A subquery's value becomes a join, which can be maintained; the alternative hides it inside an expression.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    config
+}
+
+/// A state with DataFusion's functions, the JSON functions and ours, under `config` and on `runtime`.
+/// A server adds its own functions to it.
+///
+/// # Errors
+/// Only if a function cannot be registered, which is a bug.
+pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError> {
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_type_planner(Arc::new(PostgresTypes))
+        .build();
+    datafusion_functions_json::register_all(&mut state)?;
+    for function in [ScalarUDF::from(hop_starts::HopStarts::default()), ScalarUDF::from(text::Text::default())] {
+        state.register_udf(Arc::new(function))?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,73 @@
+//! From a view's logical plan to the incremental one.
+//!
+//! The plan that comes in is DataFusion's own, bound and type-checked; it is also, as it stands, the batch query whose
+//! answer the view must equal at every tick. What goes out has the same nodes where they keep no state (scan, filter,
+//! projection, union all, unnest) and ours where they do. Whatever has no incremental form is refused by name.
+//!
+//! Each rewritten node carries what its parents need to know: whether its edge can retract, and which of its columns
+//! are bounded from below by watermarks.
+
+mod aggregate;
+mod hop;
+mod monotone;
+mod optimize;
+mod refusal;
+mod rewrite;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use engine::dataflow::Dataflow;
+use engine::dataflow::scan::DeltaTable;
+use engine::delta;
+
+use crate::error::SqlError;
+use crate::statement::Emit;
+
+/// Makes the dataflow of a view.
+///
+/// `plan` is bound over [`DeltaTable`]s and not yet optimised; `emit` says when rows appear. The view's columns are the
+/// plan's output columns, in order.
+///
+/// # Errors
+/// 0A000 with the node's name and the plan fragment for what cannot be maintained; DataFusion's own planning errors.
+pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
+    refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
+    let plan = optimize::optimize(plan)?;
+    let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
+    if emit == Emit::OnWindowClose && !node.closes {
+        return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")
+            .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
+    }
+    let fields = node.plan.schema().as_arrow().fields();
+    let count = fields.len() - usize::from(node.weighted);
+    let schema = Schema::new(fields.iter().take(count).cloned().collect::<Vec<_>>());
+    let inputs = inputs(&node.plan)?;
+    debug_assert_eq!(node.weighted, delta::is_weighted(node.plan.schema().as_arrow()));
+    Ok(Dataflow { append_only: !node.weighted, schema: Arc::new(schema), inputs, plan: node.plan })
+}
+
+/// The columns a plan reads of each source.
+fn inputs(plan: &LogicalPlan) -> Result<BTreeMap<String, BTreeSet<String>>, SqlError> {
+    let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = delta_table(scan)
+        {
+            let columns = scan.projected_schema.fields().iter().map(|field| field.name().clone());
+            inputs.entry(table.source).or_default().extend(columns);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(inputs)
+}
+
+/// The source a scan reads, if it reads one.
+fn delta_table(scan: &TableScan) -> Option<DeltaTable> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    (provider.as_ref() as &dyn std::any::Any).downcast_ref::<DeltaTable>().cloned()
+}

@@ -1,0 +1,102 @@
+//! Which expressions can only grow as event time does.
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
+use engine::dataflow::bound::{Bound, EVENT_TIME};
+
+use crate::window::{self, HOP_STARTS, Window};
+
+/// The lower bound of an expression's future values, where the expression is a non-decreasing function of one bounded
+/// column of `schema`. A bound on a list bounds each of its elements.
+pub fn bound_of(expr: &Expr, schema: &DFSchema, bounds: &[Option<Bound>]) -> Option<Bound> {
+    match expr {
+        Expr::Alias(alias) => bound_of(&alias.expr, schema, bounds),
+        Expr::Column(column) => bounds.get(schema.maybe_index_of_column(column)?)?.clone(),
+        Expr::Cast(cast) if is_time(cast.field.data_type()) && is_time(&cast.expr.get_type(schema).ok()?) => {
+            let inner = bound_of(&cast.expr, schema, bounds)?;
+            step(&inner, |value| Expr::Cast(Cast { expr: Box::new(value), ..cast.clone() }))
+        }
+        Expr::BinaryExpr(binary) => bound_of_shift(binary, schema, bounds),
+        Expr::ScalarFunction(call) => bound_of_call(call, schema, bounds),
+        _ => None,
+    }
+}
+
+fn step(inner: &Bound, make: impl Fn(Expr) -> Expr) -> Option<Bound> {
+    inner.map(|value| Ok::<_, std::convert::Infallible>(make(value))).ok()
+}
+
+/// True for the types a bound can be compared in.
+pub fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+}
+
+fn is_interval(expr: &Expr) -> bool {
+    let Expr::Literal(value, _) = expr else { return false };
+    matches!(
+        value,
+        ScalarValue::IntervalMonthDayNano(Some(_))
+            | ScalarValue::IntervalDayTime(Some(_))
+            | ScalarValue::IntervalYearMonth(Some(_))
+            | ScalarValue::DurationMicrosecond(Some(_))
+            | ScalarValue::DurationMillisecond(Some(_))
+            | ScalarValue::DurationSecond(Some(_))
+            | ScalarValue::DurationNanosecond(Some(_))
+    )
+}
+
+/// `time + interval`, `interval + time`, `time - interval`.
+fn bound_of_shift(binary: &BinaryExpr, schema: &DFSchema, bounds: &[Option<Bound>]) -> Option<Bound> {
+    let BinaryExpr { left, op, right } = binary;
+    let with = |left: Expr, right: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)));
+    match op {
+        Operator::Plus | Operator::Minus if is_interval(right) => {
+            step(&bound_of(left, schema, bounds)?, |value| with(value, right.as_ref().clone()))
+        }
+        Operator::Plus if is_interval(left) => {
+            step(&bound_of(right, schema, bounds)?, |value| with(left.as_ref().clone(), value))
+        }
+        _ => None,
+    }
+}
+
+/// The earliest window start that can still take a row at or after the bound: the first above `bound - size`.
+fn earliest_hop_start(call: &ScalarFunction, inner: &Bound, schema: &DFSchema) -> Option<Bound> {
+    let expr = Expr::ScalarFunction(call.clone());
+    let (time, Window::Hop { slide, size, offset }) = window::hop_of(&expr)? else { return None };
+    let zone = match time.get_type(schema).ok()? {
+        DataType::Timestamp(_, zone) => zone,
+        _ => None,
+    };
+    let event_time = Field::new(EVENT_TIME, DataType::Timestamp(TimeUnit::Microsecond, zone), false);
+    let over_event_time = DFSchema::try_from(Schema::new(vec![event_time])).ok()?;
+    let start = |value: Expr| {
+        let before = value - window::interval_of(size);
+        Ok(window::tumble_start(before, slide, offset, &over_event_time)? + window::interval_of(slide))
+    };
+    inner.map(|value| start(value).map_err(|_: datafusion::error::DataFusionError| ())).ok()
+}
+
+/// `date_trunc(unit, time)`, `date_bin(stride, time[, origin])`, `hop_starts(time, slide, size[, offset])`.
+fn bound_of_call(call: &ScalarFunction, schema: &DFSchema, bounds: &[Option<Bound>]) -> Option<Bound> {
+    let place = match call.func.name() {
+        "date_trunc" | "date_bin" => 1,
+        HOP_STARTS => 0,
+        _ => return None,
+    };
+    let constant = |(index, argument): (usize, &Expr)| index == place || matches!(argument, Expr::Literal(..));
+    if !call.args.iter().enumerate().all(constant) {
+        return None;
+    }
+    let inner = bound_of(call.args.get(place)?, schema, bounds)?;
+    if call.func.name() == HOP_STARTS {
+        return earliest_hop_start(call, &inner, schema);
+    }
+    step(&inner, |value| {
+        let mut args = call.args.clone();
+        args[place] = value;
+        Expr::ScalarFunction(ScalarFunction { func: call.func.clone(), args })
+    })
+}

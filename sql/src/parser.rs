@@ -1,1 +1,0 @@
-//! Our DDL in front of sqlparser.

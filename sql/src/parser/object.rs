@@ -1,0 +1,217 @@
+//! Statements about objects that exist: DROP, SHOW, DESCRIBE, EXPLAIN.
+
+use datafusion::sql::sqlparser::ast::{Expr, Value};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursor::{Cursor, fold};
+use super::script::Chunk;
+use super::{query, refusal, session, view};
+use crate::statement::{Drop, Explain, ExplainTarget, ObjectKind, ShowObjects, Statement};
+use crate::{SqlError, SqlState};
+
+/// `DROP SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name, … [CASCADE | RESTRICT]`.
+pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
+    cursor.expect_word("drop")?;
+    let kind = if cursor.words(&["materialized", "view"]) {
+        ObjectKind::MaterializedView
+    } else {
+        match cursor.one_of(&["source", "table", "view"]) {
+            Some("view") => ObjectKind::View,
+            Some(_) => ObjectKind::Source,
+            None => return Err(refusal::drop(cursor)),
+        }
+    };
+    let if_exists = cursor.words(&["if", "exists"]);
+    let mut names = Vec::new();
+    loop {
+        let (name, _) = cursor.object_name()?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    let cascade = cursor.one_of(&["cascade", "restrict"]) == Some("cascade");
+    cursor.expect_end()?;
+    Ok(Statement::Drop(Drop { kind, names, if_exists, cascade }))
+}
+
+/// SHOW of our objects, or of a setting.
+pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
+    if cursor.peek_words(&["show", "columns"]) || cursor.peek_words(&["show", "create"]) {
+        cursor.next();
+        let columns = cursor.word("columns");
+        if columns {
+            if cursor.one_of(&["from", "in"]).is_none() {
+                return Err(cursor.expected("FROM"));
+            }
+        } else {
+            cursor.expect_word("create")?;
+        }
+        kind(cursor);
+        let (name, _) = cursor.object_name()?;
+        cursor.expect_end()?;
+        return Ok(if columns { Statement::Describe(name) } else { Statement::ShowCreate(name) });
+    }
+    let objects: [(&[&str], ShowObjects); 5] = [
+        (&["sources"], ShowObjects::Sources),
+        (&["tables"], ShowObjects::Tables),
+        (&["views"], ShowObjects::Views),
+        (&["materialized", "views"], ShowObjects::MaterializedViews),
+        (&["ticks"], ShowObjects::Ticks),
+    ];
+    for (words, objects) in objects {
+        let all: Vec<&str> = std::iter::once("show").chain(words.iter().copied()).collect();
+        if cursor.words(&all) {
+            cursor.expect_end()?;
+            return Ok(Statement::ShowObjects(objects));
+        }
+    }
+    session::statement(cursor, "show")
+}
+
+/// `DESCRIBE [kind] name`.
+pub(crate) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
+    cursor.next();
+    kind(cursor);
+    let (name, _) = cursor.object_name()?;
+    cursor.expect_end()?;
+    Ok(Statement::Describe(name))
+}
+
+/// Skips the kind in `SHOW CREATE VIEW v`: a name says it already. A kind at the end is itself the name.
+fn kind(cursor: &mut Cursor<'_>) {
+    let kinds: [&[&str]; 4] = [&["materialized", "view"], &["source"], &["table"], &["view"]];
+    for words in kinds {
+        if cursor.peek_words(words) && matches!(cursor.peek_nth(words.len()), Token::Word(_)) {
+            cursor.words(words);
+            return;
+        }
+    }
+}
+
+/// `EXPLAIN [ANALYZE] [VERBOSE] | (option [value], …)` and what it explains.
+pub(crate) fn explain(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
+    let mut cursor = Cursor::new(chunk);
+    cursor.expect_word("explain")?;
+    let mut options = Options::default();
+    // A bracket may also open the query: EXPLAIN (SELECT 1).
+    let query_words = ["select", "with", "values", "table"];
+    let opens_query = *cursor.peek_nth(1) == Token::LParen
+        || query_words.iter().any(|word| super::cursor::is_word(cursor.peek_nth(1), word));
+    if *cursor.peek() == Token::LParen && !opens_query {
+        cursor.list(|cursor| options.option(cursor))?;
+    } else {
+        options.analyze = cursor.one_of(&["analyze", "analyse"]).is_some();
+        options.verbose = cursor.word("verbose");
+    }
+    let target = target(&mut cursor, chunk)?;
+    let Options { analyze, verbose, json } = options;
+    Ok(Statement::Explain(Box::new(Explain { analyze, verbose, json, target })))
+}
+
+fn target(cursor: &mut Cursor<'_>, chunk: &Chunk<'_>) -> Result<ExplainTarget, SqlError> {
+    if cursor.words(&["materialized", "view"]) {
+        let (name, _) = cursor.object_name()?;
+        cursor.expect_end()?;
+        return Ok(ExplainTarget::MaterializedView(name));
+    }
+    let replace = cursor.peek_words(&["create", "or", "replace", "materialized", "view"]);
+    if replace || cursor.peek_words(&["create", "materialized", "view"]) {
+        let inner = chunk.behind(cursor.consumed());
+        return Ok(ExplainTarget::CreateMaterializedView(Box::new(view::materialized(&inner, replace)?)));
+    }
+    let is_query = *cursor.peek() == Token::LParen
+        || ["select", "with", "values", "table"].iter().any(|word| cursor.peek_word(word));
+    if is_query {
+        let query = query::parse(cursor)?;
+        cursor.expect_end()?;
+        return Ok(ExplainTarget::Query(query));
+    }
+    match cursor.peek() {
+        Token::Word(word) if !cursor.peek_word("explain") => {
+            let what = word.value.to_ascii_uppercase();
+            Err(SqlError::unsupported(format!("EXPLAIN {what} is not supported")).at(cursor.position()))
+        }
+        _ => Err(cursor.syntax_error()),
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    analyze: bool,
+    verbose: bool,
+    json: bool,
+}
+
+impl Options {
+    fn option(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+        let (name, position) = cursor.identifier()?;
+        match name.as_str() {
+            "analyze" | "analyse" => self.analyze = boolean(cursor, &name)?,
+            "verbose" => self.verbose = boolean(cursor, &name)?,
+            "format" => {
+                let position = cursor.position();
+                self.json = match word(cursor)?.as_str() {
+                    "text" => false,
+                    "json" => true,
+                    other @ ("xml" | "yaml") => {
+                        return Err(
+                            SqlError::unsupported(format!("EXPLAIN format {other} is not supported")).at(position)
+                        );
+                    }
+                    other => return Err(unrecognized_value(&name, other).at(position)),
+                };
+            }
+            // Postgres' further options ask for figures we show anyway or do not have.
+            "costs" | "settings" | "generic_plan" | "buffers" | "wal" | "timing" | "summary" | "memory" => {
+                boolean(cursor, &name)?;
+            }
+            _ => {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("unrecognized EXPLAIN option \"{name}\""))
+                    .at(position));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unrecognized_value(option: &str, value: &str) -> SqlError {
+    SqlError::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        format!("unrecognized value for EXPLAIN option \"{option}\": \"{value}\""),
+    )
+}
+
+/// A value as a word in lower case.
+fn word(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
+    let value = match cursor.sql(Parser::parse_expr)? {
+        Expr::Identifier(ident) => fold(&ident),
+        Expr::Value(value) => match value.value {
+            Value::SingleQuotedString(text) => text.to_ascii_lowercase(),
+            Value::Number(number, _) => number,
+            Value::Boolean(value) => value.to_string(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    Ok(value)
+}
+
+/// A boolean option's value; a name alone switches it on.
+fn boolean(cursor: &mut Cursor<'_>, option: &str) -> Result<bool, SqlError> {
+    if matches!(cursor.peek(), Token::Comma | Token::RParen) {
+        return Ok(true);
+    }
+    let position = cursor.position();
+    if cursor.word("on") {
+        return Ok(true);
+    }
+    match word(cursor)?.as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "off" | "0" => Ok(false),
+        _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("{option} requires a Boolean value")).at(position)),
+    }
+}

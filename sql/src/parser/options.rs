@@ -1,0 +1,85 @@
+//! `WITH (name = value, …)`.
+//!
+//! Names are words, dotted or hyphenated words, or strings (`'scan.startup.mode'`); values are strings, numbers,
+//! booleans or bare words. Nothing is interpreted here.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use crate::{SqlError, SqlState};
+
+/// One option as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    /// In lower case.
+    pub name: String,
+    /// Without quotes.
+    pub value: String,
+    /// 1-based position of the name.
+    pub position: usize,
+}
+
+/// Reads the list behind WITH, brackets included.
+///
+/// # Errors
+/// 42601, also for a name given twice.
+pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError> {
+    let options = cursor.list(|cursor| {
+        let position = cursor.position();
+        let name = name(cursor)?;
+        cursor.expect_token(&Token::Eq)?;
+        Ok(Assignment { name, value: value(cursor)?, position })
+    })?;
+    for (n, option) in options.iter().enumerate() {
+        if options[..n].iter().any(|earlier| earlier.name == option.name) {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                format!("option \"{}\" specified more than once", option.name),
+            )
+            .at(option.position));
+        }
+    }
+    Ok(options)
+}
+
+fn name(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
+    let mut name = String::new();
+    loop {
+        let text = match cursor.peek() {
+            Token::Word(word) => word.value.clone(),
+            Token::SingleQuotedString(text) if name.is_empty() => text.clone(),
+            _ => return Err(cursor.expected("an option's name")),
+        };
+        cursor.next();
+        name.push_str(&text.to_ascii_lowercase());
+        if cursor.token(&Token::Period) {
+            name.push('.');
+        } else if cursor.token(&Token::Minus) {
+            name.push('-');
+        } else {
+            return Ok(name);
+        }
+    }
+}
+
+fn value(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
+    let negative = cursor.token(&Token::Minus);
+    let text = match cursor.peek() {
+        Token::Number(number, _) => number.clone(),
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) if !negative => text.clone(),
+        Token::DollarQuotedString(text) if !negative => text.value.clone(),
+        Token::Word(word) if !negative && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("secret") => {
+            return Err(SqlError::unsupported("SECRET values are not supported").at(cursor.position()));
+        }
+        Token::Word(word) if !negative => word.value.clone(),
+        _ => return Err(cursor.expected("an option's value")),
+    };
+    cursor.next();
+    Ok(if negative { format!("-{text}") } else { text })
+}
+
+/// The option `name`, taken out of `options`.
+pub(crate) fn take(options: &mut Vec<Assignment>, name: &str) -> Option<Assignment> {
+    let at = options.iter().position(|option| option.name == name)?;
+    Some(options.remove(at))
+}

@@ -1,0 +1,121 @@
+//! What Postgres or a neighbour has and we do not, refused by its name and with what to do instead.
+
+use super::cursor::Cursor;
+use crate::SqlError;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+/// Statements refused by their first words, the longer ones first, each with a hint.
+const STATEMENTS: [(&[&str], &str); 30] = [
+    (&["refresh", "materialized", "view"], "A materialized view is always fresh: every tick maintains it."),
+    (&["alter", "materialized", "view"], "Use CREATE OR REPLACE MATERIALIZED VIEW."),
+    (&["alter", "system"], "Settings are given when the server starts."),
+    (&["alter"], "Use CREATE OR REPLACE, or DROP and CREATE."),
+    (&["insert"], WRITES),
+    (&["update"], WRITES),
+    (&["delete"], WRITES),
+    (&["merge"], WRITES),
+    (&["truncate"], WRITES),
+    (&["grant"], ""),
+    (&["revoke"], ""),
+    (&["reassign", "owned"], ""),
+    (&["comment"], ""),
+    (&["security", "label"], ""),
+    (&["lock"], "Every statement reads one tick, without locks."),
+    (&["call"], ""),
+    (&["do"], ""),
+    (&["load"], ""),
+    (&["vacuum"], "There is nothing to clean up."),
+    (&["analyze"], "There are no statistics to gather."),
+    (&["analyse"], "There are no statistics to gather."),
+    (&["cluster"], ""),
+    (&["reindex"], ""),
+    (&["checkpoint"], ""),
+    (&["import", "foreign", "schema"], ""),
+    (&["subscribe"], ""),
+    (&["verify"], ""),
+    (&["use"], "There is one database, with the schema public."),
+    (&["kill"], "Use pg_cancel_backend()."),
+    (&["attach"], ""),
+];
+
+const WRITES: &str = "Rows come from sources; see CREATE SOURCE.";
+
+/// Kinds of object, the longer ones first, with a hint for CREATE.
+const KINDS: [(&[&str], &str); 34] = [
+    (&["global", "temporary", "table"], TABLES),
+    (&["global", "temp", "table"], TABLES),
+    (&["local", "temporary", "table"], TABLES),
+    (&["local", "temp", "table"], TABLES),
+    (&["temporary", "table"], TABLES),
+    (&["temp", "table"], TABLES),
+    (&["unlogged", "table"], TABLES),
+    (&["external", "table"], TABLES),
+    (&["foreign", "table"], TABLES),
+    (&["table"], TABLES),
+    (&["temporary", "view"], "Use CREATE VIEW."),
+    (&["temp", "view"], "Use CREATE VIEW."),
+    (&["recursive", "view"], ""),
+    (&["unique", "index"], INDEXES),
+    (&["index"], INDEXES),
+    (&["sink"], ""),
+    (&["connection"], "Give the connection's options in CREATE SOURCE … WITH (…)."),
+    (&["secret"], ""),
+    (&["schema"], "Everything lives in the schema public."),
+    (&["database"], "There is one database."),
+    (&["function"], ""),
+    (&["procedure"], ""),
+    (&["aggregate"], ""),
+    (&["sequence"], ""),
+    (&["type"], ""),
+    (&["domain"], ""),
+    (&["trigger"], ""),
+    (&["rule"], ""),
+    (&["role"], ""),
+    (&["user"], ""),
+    (&["group"], ""),
+    (&["extension"], ""),
+    (&["publication"], ""),
+    (&["subscription"], ""),
+];
+
+const TABLES: &str = "Use CREATE SOURCE, or CREATE TABLE … WITH (connector = 'kafka', …).";
+const INDEXES: &str = "A materialized view needs no index.";
+
+/// The refusal of a statement that begins at the cursor, or a syntax error if nobody has such a statement.
+pub(crate) fn statement(cursor: &Cursor<'_>) -> SqlError {
+    match STATEMENTS.iter().find(|(words, _)| cursor.peek_words(words)) {
+        Some((words, hint)) => refuse(words.join(" "), hint, cursor),
+        None => cursor.syntax_error(),
+    }
+}
+
+/// The refusal of CREATE [OR REPLACE], the cursor being behind that.
+pub(crate) fn create(cursor: &Cursor<'_>) -> SqlError {
+    object(cursor, "create")
+}
+
+/// The refusal of DROP, the cursor being behind that.
+pub(crate) fn drop(cursor: &Cursor<'_>) -> SqlError {
+    object(cursor, "drop")
+}
+
+fn object(cursor: &Cursor<'_>, verb: &str) -> SqlError {
+    match KINDS.iter().find(|(words, _)| cursor.peek_words(words)) {
+        Some((words, hint)) => {
+            refuse(format!("{verb} {}", words.join(" ")), if verb == "create" { hint } else { "" }, cursor)
+        }
+        // Rarer kinds are refused by the word that names them.
+        None => match cursor.peek() {
+            Token::Word(word) if matches!(cursor.peek_nth(1), Token::Word(_)) => {
+                refuse(format!("{verb} {}", word.value), "", cursor)
+            }
+            _ => cursor.syntax_error(),
+        },
+    }
+}
+
+fn refuse(what: String, hint: &str, cursor: &Cursor<'_>) -> SqlError {
+    let error = SqlError::unsupported(format!("{} is not supported", what.to_ascii_uppercase()));
+    let error = if hint.is_empty() { error } else { error.hint(hint) };
+    error.at(cursor.position())
+}

@@ -1,0 +1,350 @@
+//! `CREATE SOURCE`, and `CREATE TABLE … WITH (connector = …)`, which is the same.
+//!
+//! Behind the column list, INCLUDE, WITH and FORMAT … ENVELOPE stand in any order, each once. Spellings of Flink,
+//! RisingWave and Arroyo for the same options are understood (`OPTION_ALIASES`).
+
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::options::{self, Assignment, take};
+use super::{data_type, start, watermark};
+use crate::statement::{CreateSource, MetadataColumn};
+use crate::{SqlError, SqlState, types};
+
+/// Most columns, as in Postgres.
+const COLUMNS_MAX: usize = 1600;
+
+/// Other systems' names for our options.
+const OPTION_ALIASES: [(&str, &str); 14] = [
+    ("bootstrap.server", "bootstrap"),
+    ("bootstrap.servers", "bootstrap"),
+    ("bootstrap_server", "bootstrap"),
+    ("bootstrap_servers", "bootstrap"),
+    ("properties.bootstrap.server", "bootstrap"),
+    ("properties.bootstrap.servers", "bootstrap"),
+    ("scan.startup.mode", "start"),
+    ("source.offset", "start"),
+    ("scan.startup.timestamp.millis", "start_timestamp"),
+    ("scan.startup.timestamp_millis", "start_timestamp"),
+    ("scan.startup.timestamp-millis", "start_timestamp"),
+    ("scan.startup.specific-offsets", "start_offsets"),
+    ("value.format", "format"),
+    ("kafka_topic", "topic"),
+];
+
+/// Reads what follows SOURCE or TABLE, to the end of the statement.
+pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateSource, SqlError> {
+    let if_not_exists = super::create::if_not_exists(cursor, or_replace)?;
+    let (name, _) = super::create::new_name(cursor)?;
+    if cursor.peek_word("from") {
+        return Err(SqlError::unsupported("CREATE SOURCE … FROM is not supported")
+            .hint("Declare the columns, and name the broker in WITH (connector = 'kafka', bootstrap = …, topic = …).")
+            .at(cursor.position()));
+    }
+    let mut elements = Elements::default();
+    cursor.list(|cursor| elements.element(cursor))?;
+    let mut clauses = Clauses::default();
+    while !cursor.at_end() {
+        clauses.clause(cursor)?;
+    }
+    let Elements { columns, watermark } = elements;
+    if columns.is_empty() {
+        return Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, format!("source \"{name}\" has no columns")));
+    }
+    let watermark = watermark.map(|watermark| watermark.resolve(&columns)).transpose()?;
+    check_metadata_names(&columns, &clauses.include)?;
+    let mut options = clauses.options.unwrap_or_default();
+    check_format(clauses.format, &mut options)?;
+    let start = start::take_start(&mut options)?;
+    check_connector(&name, &options)?;
+    Ok(CreateSource {
+        name,
+        if_not_exists,
+        or_replace,
+        columns,
+        watermark,
+        include: clauses.include.into_iter().map(|(column, name, _)| (column, name)).collect(),
+        options: options.into_iter().map(|option| (option.name, option.value)).collect(),
+        start,
+    })
+}
+
+/// What stands in the column list.
+#[derive(Default)]
+struct Elements {
+    columns: Vec<FieldRef>,
+    watermark: Option<watermark::Watermark>,
+}
+
+impl Elements {
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+        let position = cursor.position();
+        if cursor.words(&["watermark", "for"]) {
+            if self.watermark.is_some() {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "more than one WATERMARK").at(position));
+            }
+            self.watermark = Some(watermark::parse(cursor)?);
+            return Ok(());
+        }
+        check_no_constraint(cursor)?;
+        let (name, position) = cursor.identifier()?;
+        if self.columns.iter().any(|column| *column.name() == name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            )
+            .at(position));
+        }
+        if self.columns.len() == COLUMNS_MAX {
+            return Err(SqlError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("sources can have at most {COLUMNS_MAX} columns"),
+            )
+            .at(position));
+        }
+        let position = cursor.position();
+        let sql_type = data_type::parse(cursor)?;
+        let field = types::field(&sql_type).map_err(|error| error.at(position))?;
+        let nullable = column_options(cursor)?;
+        self.columns.push(Arc::new(field.as_ref().clone().with_name(name).with_nullable(nullable)));
+        Ok(())
+    }
+}
+
+/// Refuses PRIMARY KEY (…), UNIQUE (…), CHECK (…) and the like among the columns.
+fn check_no_constraint(cursor: &Cursor<'_>) -> Result<(), SqlError> {
+    let refused = if cursor.peek_words(&["primary", "key"]) {
+        "PRIMARY KEY"
+    } else if cursor.peek_words(&["foreign", "key"]) {
+        "FOREIGN KEY"
+    } else if cursor.peek_word("constraint") {
+        "CONSTRAINT"
+    } else if cursor.peek_word("like") {
+        "LIKE"
+    } else if cursor.peek_word("unique") && *cursor.peek_nth(1) == Token::LParen {
+        "UNIQUE"
+    } else if cursor.peek_word("check") && *cursor.peek_nth(1) == Token::LParen {
+        "CHECK"
+    } else {
+        return Ok(());
+    };
+    Err(refused_in_source(refused).at(cursor.position()))
+}
+
+fn refused_in_source(what: &str) -> SqlError {
+    let error = SqlError::unsupported(format!("{what} in a source is not supported"));
+    match what {
+        "PRIMARY KEY" => error.hint("Each record is a row of its own; ENVELOPE UPSERT is not supported yet."),
+        "METADATA" => error.hint("Write INCLUDE PARTITION, OFFSET, TIMESTAMP, KEY, HEADERS, TOPIC after the columns."),
+        _ => error,
+    }
+}
+
+/// `NOT NULL` or `NULL`; true if the column may be null.
+fn column_options(cursor: &mut Cursor<'_>) -> Result<bool, SqlError> {
+    let mut nullable = None;
+    loop {
+        let position = cursor.position();
+        let this = if cursor.words(&["not", "null"]) {
+            false
+        } else if cursor.word("null") {
+            true
+        } else {
+            break;
+        };
+        if nullable.is_some_and(|earlier| earlier != this) {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position));
+        }
+        nullable = Some(this);
+    }
+    const REFUSED: [(&str, &str); 11] = [
+        ("primary", "PRIMARY KEY"),
+        ("unique", "UNIQUE"),
+        ("check", "CHECK"),
+        ("default", "DEFAULT"),
+        ("references", "REFERENCES"),
+        ("generated", "GENERATED"),
+        ("constraint", "CONSTRAINT"),
+        ("collate", "COLLATE"),
+        ("metadata", "METADATA"),
+        ("comment", "COMMENT"),
+        ("as", "a computed column"),
+    ];
+    match REFUSED.iter().find(|(word, _)| cursor.peek_word(word)) {
+        Some((_, what)) => Err(refused_in_source(what).at(cursor.position())),
+        None => Ok(nullable.unwrap_or(true)),
+    }
+}
+
+/// What stands behind the column list.
+#[derive(Default)]
+struct Clauses {
+    /// Each with the name its column gets and the position it was named at.
+    include: Vec<(MetadataColumn, String, usize)>,
+    options: Option<Vec<Assignment>>,
+    format: Option<()>,
+    envelope: Option<()>,
+}
+
+impl Clauses {
+    fn clause(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+        let position = cursor.position();
+        let twice = |what: &str| SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} given twice")).at(position);
+        if cursor.word("include") {
+            self.metadata(cursor)?;
+            while cursor.token(&Token::Comma) {
+                self.metadata(cursor)?;
+            }
+        } else if cursor.word("with") {
+            let mut options = options::parse(cursor)?;
+            rename_options(&mut options)?;
+            if self.options.replace(options).is_some() {
+                return Err(twice("WITH"));
+            }
+        } else if cursor.word("format") {
+            format(cursor)?;
+            if self.format.replace(()).is_some() {
+                return Err(twice("FORMAT"));
+            }
+        } else if cursor.word("envelope") {
+            envelope(cursor)?;
+            if self.envelope.replace(()).is_some() {
+                return Err(twice("ENVELOPE"));
+            }
+        } else {
+            return Err(cursor.expected("INCLUDE, WITH, FORMAT or ENVELOPE"));
+        }
+        Ok(())
+    }
+
+    fn metadata(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+        let mut position = cursor.position();
+        let column = match cursor.one_of(&["partition", "offset", "timestamp", "key", "headers", "header", "topic"]) {
+            Some("partition") => MetadataColumn::Partition,
+            Some("offset") => MetadataColumn::Offset,
+            Some("timestamp") => MetadataColumn::Timestamp,
+            Some("key") => MetadataColumn::Key,
+            Some("headers" | "header") => MetadataColumn::Headers,
+            Some("topic") => MetadataColumn::Topic,
+            _ => return Err(cursor.expected("PARTITION, OFFSET, TIMESTAMP, KEY, HEADERS or TOPIC")),
+        };
+        let mut name = column.default_name().to_string();
+        if cursor.word("as") {
+            (name, position) = cursor.identifier()?;
+        }
+        self.include.push((column, name, position));
+        Ok(())
+    }
+}
+
+/// Our names for other systems' options.
+fn rename_options(options: &mut [Assignment]) -> Result<(), SqlError> {
+    for n in 0..options.len() {
+        if let Some((_, ours)) = OPTION_ALIASES.iter().find(|(theirs, _)| *theirs == options[n].name) {
+            if options.iter().any(|option| option.name == *ours) {
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    format!("option \"{ours}\" specified more than once, here as \"{}\"", options[n].name),
+                )
+                .at(options[n].position));
+            }
+            options[n].name = (*ours).to_string();
+        }
+    }
+    Ok(())
+}
+
+/// `JSON`, or RisingWave's `PLAIN ENCODE JSON`.
+fn format(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+    let position = cursor.position();
+    let refused = |what: String| Err(SqlError::unsupported(format!("FORMAT {what} is not supported")).at(position));
+    let (name, _) = cursor.identifier().map_err(|_| cursor.expected("a format"))?;
+    let encoding = if cursor.word("encode") { Some(cursor.identifier()?.0) } else { None };
+    match (name.as_str(), encoding.as_deref()) {
+        ("json", None) | ("plain", Some("json")) => Ok(()),
+        ("plain", None) => Err(cursor.expected("ENCODE")),
+        (name, None) => refused(name.to_ascii_uppercase()),
+        (name, Some(encoding)) => refused(format!("{name} ENCODE {encoding}").to_ascii_uppercase()),
+    }
+}
+
+fn envelope(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
+    let position = cursor.position();
+    let (name, _) = cursor.identifier().map_err(|_| cursor.expected("an envelope"))?;
+    match name.as_str() {
+        "none" | "append" => Ok(()),
+        other => Err(SqlError::unsupported(format!("ENVELOPE {} is not supported", other.to_ascii_uppercase()))
+            .hint("ENVELOPE NONE reads each record as a row of its own.")
+            .at(position)),
+    }
+}
+
+/// Included columns stand beside the declared ones and need names of their own.
+fn check_metadata_names(columns: &[FieldRef], include: &[(MetadataColumn, String, usize)]) -> Result<(), SqlError> {
+    for (n, (column, name, position)) in include.iter().enumerate() {
+        let declared = columns.iter().any(|column| column.name() == name);
+        if declared || include[..n].iter().any(|(_, earlier, _)| earlier == name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            )
+            .hint(format!("Name the included column: INCLUDE {} AS other_name.", format!("{column:?}").to_uppercase()))
+            .at(*position));
+        }
+    }
+    Ok(())
+}
+
+/// JSON is the only format, but it has to be said, in a clause or an option.
+fn check_format(clause: Option<()>, options: &mut Vec<Assignment>) -> Result<(), SqlError> {
+    if let Some(option) = take(options, "format") {
+        if !option.value.eq_ignore_ascii_case("json") {
+            return Err(SqlError::unsupported(format!("FORMAT {} is not supported", option.value.to_uppercase()))
+                .at(option.position));
+        }
+    } else if clause.is_none() {
+        return Err(
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "the source's format is missing").hint("Add FORMAT JSON.")
+        );
+    }
+    if let Some(option) = take(options, "type")
+        && !option.value.eq_ignore_ascii_case("source")
+    {
+        return Err(SqlError::unsupported(format!("type = '{}' is not supported", option.value)).at(option.position));
+    }
+    Ok(())
+}
+
+/// The options no Kafka source can do without.
+fn check_connector(name: &str, options: &[Assignment]) -> Result<(), SqlError> {
+    let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
+    let missing = |option: &str, example: &str| {
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("source \"{name}\" lacks the option \"{option}\""))
+            .hint(format!("Add WITH ({option} = '{example}', …)."))
+    };
+    let Some(connector) = find("connector") else {
+        return Err(missing("connector", "kafka"));
+    };
+    if !connector.value.eq_ignore_ascii_case("kafka") {
+        return Err(SqlError::unsupported(format!("connector \"{}\" is not supported", connector.value))
+            .hint("The connectors are: kafka.")
+            .at(connector.position));
+    }
+    for (option, example) in [("bootstrap", "localhost:9092"), ("topic", name)] {
+        match find(option) {
+            None => return Err(missing(option, example)),
+            Some(given) if given.value.trim().is_empty() => {
+                return Err(SqlError::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("option \"{option}\" must not be empty"),
+                )
+                .at(given.position));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The slow, obvious answer: DataFusion's own batch query over every accepted row.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use sql::SqlError;
+use sql::binder::{Binder, Relation, Relations};
+use sql::statement::Statement;
+
+/// A table whose rows grow between queries.
+#[derive(Debug)]
+pub struct GrowingTable {
+    schema: SchemaRef,
+    rows: std::sync::Mutex<Vec<RecordBatch>>,
+}
+
+impl GrowingTable {
+    /// An empty table.
+    pub fn new(schema: SchemaRef) -> Arc<Self> {
+        Arc::new(Self { schema, rows: Default::default() })
+    }
+
+    /// Adds rows.
+    pub fn append(&self, rows: impl IntoIterator<Item = RecordBatch>) {
+        self.rows.lock().expect("no holder panics").extend(rows);
+    }
+}
+
+#[async_trait]
+impl TableProvider for GrowingTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows.lock().expect("no holder panics").clone();
+        Ok(MemorySourceConfig::try_new_exec(&[rows], self.schema.clone(), projection.cloned())?)
+    }
+}
+
+/// The one relation `s`.
+struct OneTable(Arc<GrowingTable>);
+
+impl Relations for OneTable {
+    fn relation(&self, _schema: Option<&str>, name: &str) -> Option<Relation> {
+        (name == "s").then(|| Relation::Table(self.0.clone()))
+    }
+}
+
+/// Answers queries over one growing table.
+pub struct Batch {
+    state: SessionState,
+    table: Arc<GrowingTable>,
+}
+
+impl Batch {
+    /// Over this table.
+    pub fn new(table: Arc<GrowingTable>) -> Self {
+        let config = sql::functions::session_config().with_target_partitions(1);
+        let state = sql::functions::session_state(config, Arc::default()).expect("functions that can be registered");
+        Self { state, table }
+    }
+
+    /// Binds and optimises a query once; it sees rows appended later.
+    ///
+    /// # Errors
+    /// The binder's.
+    pub fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+        let mut statements = sql::parser::parse(text)?;
+        let parsed = statements.remove(0);
+        let Statement::Query(query) = parsed.statement else {
+            return Err(SqlError::unsupported("not a query"));
+        };
+        let relations = OneTable(self.table.clone());
+        let binder = Binder::new(&self.state, &relations);
+        binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)
+    }
+
+    /// Runs a planned query.
+    ///
+    /// # Errors
+    /// DataFusion's, as text.
+    pub fn answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, String> {
+        futures::executor::block_on(async {
+            let physical = self.state.query_planner().create_physical_plan(plan, &self.state).await;
+            let physical = physical.map_err(|e| e.to_string())?;
+            datafusion::physical_plan::collect(physical, self.state.task_ctx()).await.map_err(|e| e.to_string())
+        })
+    }
+}
