@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::dataflow::Dataflow;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ingest::reader::SourceStatus;
+use crate::ingest::reader::{ReaderState, SourceStatus};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Position};
@@ -149,12 +149,27 @@ impl Engine {
             let known = self.known(&source)?;
             match position {
                 Some(position) => backfills.push(self.backfill(&known, &used[&source], &position)?),
-                None => _ = opened.insert(source, known.definition.opener.open(&known.start)?),
+                None => {
+                    let start = self.start_still_kept(&source, &known)?;
+                    opened.insert(source, known.definition.opener.open(&start)?);
+                }
             }
         }
         self.approach(&names, &mut backfills, &mut view, cancelled)?;
         let new = NewView { name: name.to_owned(), view, used, backfills, opened };
         self.ask(|reply| Command::AddView(Box::new(new), reply))
+    }
+
+    /// Where a source that nobody has read yet begins: what its log dropped since it was created is not missed.
+    fn start_still_kept(&self, name: &str, known: &Known) -> Result<Offsets> {
+        let mut start = known.start.clone();
+        for (partition, (low, _)) in known.definition.opener.bounds()? {
+            start.entry(partition).and_modify(|start| *start = (*start).max(low));
+        }
+        if let Some(known) = self.sources.write().get_mut(name) {
+            known.start.clone_from(&start);
+        }
+        Ok(start)
     }
 
     fn backfill(&self, known: &Known, used: &UsedColumns, position: &Position) -> Result<Backfill> {
@@ -309,6 +324,12 @@ impl Engine {
             })?;
             if reached {
                 return Ok(());
+            }
+            for name in ends.keys() {
+                if let Some(status) = self.source_status(name).filter(|status| status.state == ReaderState::Halted) {
+                    let trouble = status.trouble.unwrap_or_else(|| "no reason is known".into());
+                    return Err(Error::unavailable(format!("source \"{name}\" is halted: {trouble}")));
+                }
             }
             if cancelled() {
                 return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));

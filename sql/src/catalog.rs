@@ -101,11 +101,19 @@ impl Catalog {
         self.objects.values()
     }
 
-    /// All objects, oldest first: an order in which each comes after what it reads.
+    /// All objects in an order in which each comes after what it reads, older ones first where that leaves a choice. A
+    /// replaced view keeps its oid but may read younger objects, so oids alone are no such order.
     pub fn in_creation_order(&self) -> Vec<Arc<Object>> {
-        let mut objects: Vec<_> = self.objects.values().cloned().collect();
-        objects.sort_by_key(|object| object.oid);
-        objects
+        let mut open: Vec<_> = self.objects.values().cloned().collect();
+        open.sort_by_key(|object| object.oid);
+        let mut ordered: Vec<Arc<Object>> = Vec::with_capacity(open.len());
+        while !open.is_empty() {
+            let waits = |object: &Arc<Object>| object.reads.iter().any(|read| open.iter().any(|o| o.name == *read));
+            // Nothing reads itself, so there always is one that waits for nothing; the first is taken all the same.
+            let next = open.iter().position(|object| !waits(object)).unwrap_or(0);
+            ordered.push(open.remove(next));
+        }
+        ordered
     }
 
     /// The source that brings a relation such as `bids_errors`, and which of its relations it is.
@@ -156,16 +164,15 @@ impl Catalog {
 
     /// `names` and everything that reads them, however far away, readers before what they read: the order to drop in.
     pub fn with_readers(&self, names: &[String]) -> Vec<Arc<Object>> {
-        let mut found: BTreeMap<u32, Arc<Object>> = BTreeMap::new();
+        let mut found: BTreeSet<String> = BTreeSet::new();
         let mut open: Vec<String> = names.to_vec();
         while let Some(name) = open.pop() {
-            if let Some(object) = self.get(&name)
-                && found.insert(object.oid, object.clone()).is_none()
-            {
+            if self.get(&name).is_some() && found.insert(name.clone()) {
                 open.extend(self.readers(&name).iter().map(|reader| reader.name.clone()));
             }
         }
-        found.into_values().rev().collect()
+        let ordered = self.in_creation_order().into_iter().rev();
+        ordered.filter(|object| found.contains(&object.name)).collect()
     }
 
     /// This catalog with an object added under a new oid, or in the place and with the oid of its namesake.
@@ -180,10 +187,15 @@ impl Catalog {
         next
     }
 
-    /// This catalog, giving the next new object this oid: what brings back definitions with the oids they had.
+    /// This catalog with an object under another oid: what brings back definitions with the oids they had.
     #[must_use]
-    pub fn with_next_oid(&self, oid: u32) -> Self {
-        Self { next_oid: oid.max(self.next_oid), ..self.clone() }
+    pub fn with_oid(&self, name: &str, oid: u32) -> Self {
+        let mut next = self.clone();
+        next.next_oid = next.next_oid.max(oid + 1);
+        if let Some(object) = next.objects.get_mut(name) {
+            *object = Arc::new(Object { oid, ..object.as_ref().clone() });
+        }
+        next
     }
 
     /// This catalog without these objects.

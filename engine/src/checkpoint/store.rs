@@ -1,5 +1,6 @@
 //! The data directory: the only place that names the object store.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -61,7 +62,11 @@ impl Store {
         // the document's name, then the directory that holds the name.
         let staged = Path::from(format!("{name}.staged"));
         self.objects.put(&staged, bytes.into()).await.map_err(|e| cannot().with_source(e))?;
-        sync(&self.root.join(format!("{name}.staged"))).map_err(|e| cannot().with_source(e))?;
+        let path = self.root.join(format!("{name}.staged"));
+        // A document may hold secrets: it is its owner's alone.
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, owner_only).map_err(|e| cannot().with_source(e))?;
+        sync(&path).map_err(|e| cannot().with_source(e))?;
         self.objects.rename(&staged, &Path::from(name)).await.map_err(|e| cannot().with_source(e))?;
         sync(&self.root).map_err(|e| cannot().with_source(e))
     }

@@ -94,8 +94,8 @@ impl PhysicalBound {
         Ok(Self { terms: bound.terms.iter().map(compile).collect::<Result<_>>()? })
     }
 
-    /// The bound at these watermarks, in the column's own unit (its timestamp unit, or days for dates); `None` while a
-    /// source has no watermark.
+    /// The bound at these watermarks, µs for a timestamp of any unit and days for a date; `None` while a source has no
+    /// watermark, or where the expression has no value there (a watermark centuries away: nothing is final yet).
     ///
     /// # Errors
     /// `Internal` if the expression gives something that is not a time.
@@ -109,7 +109,8 @@ impl PhysicalBound {
             let event_time: ArrayRef =
                 Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone_opt(zone.clone()));
             let batch = RecordBatch::try_new(schema.clone(), vec![event_time])?;
-            let value = ScalarValue::try_from_array(&*expr.evaluate(&batch)?.into_array(1)?, 0)?;
+            let Ok(value) = expr.evaluate(&batch) else { return Ok(None) };
+            let value = ScalarValue::try_from_array(&*value.into_array(1)?, 0)?;
             let Some(value) = time_value(&value)? else { return Ok(None) };
             least = Some(least.map_or(value, |l| l.min(value)));
         }
@@ -117,14 +118,14 @@ impl PhysicalBound {
     }
 }
 
-/// The raw value of a timestamp or date.
+/// A timestamp in µs, a date in days. Finer units are rounded down: a bound may be too low, never too high.
 fn time_value(value: &ScalarValue) -> Result<Option<i64>> {
     Ok(match value {
-        ScalarValue::TimestampSecond(v, _)
-        | ScalarValue::TimestampMillisecond(v, _)
-        | ScalarValue::TimestampMicrosecond(v, _)
-        | ScalarValue::TimestampNanosecond(v, _)
-        | ScalarValue::Date64(v) => *v,
+        ScalarValue::TimestampSecond(v, _) => v.map(|v| v.saturating_mul(1_000_000)),
+        ScalarValue::TimestampMillisecond(v, _) => v.map(|v| v.saturating_mul(1_000)),
+        ScalarValue::TimestampMicrosecond(v, _) => *v,
+        ScalarValue::TimestampNanosecond(v, _) => v.map(|v| v.div_euclid(1_000)),
+        ScalarValue::Date64(v) => v.map(|v| v.div_euclid(86_400_000)),
         ScalarValue::Date32(v) => v.map(i64::from),
         other => return Err(Error::internal(format!("a bound of type {}", other.data_type()))),
     })

@@ -81,7 +81,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         let keys = maker.partition_columns();
         let bound = node.monotone_key.as_ref().map(|(_, bound)| PhysicalBound::try_new(bound)).transpose()?;
         let schema: SchemaRef = Arc::new(node.schema.as_arrow().clone());
-        let partitions = session.config().target_partitions();
+        // An input of one partition is not dealt out anew, so there is nothing for further partitions to read.
+        let single = physical_inputs.iter().all(|input| input.properties().partitioning.partition_count() == 1);
+        let partitions = if single { 1 } else { session.config().target_partitions() };
         let exec = OperatorExec::new(
             node.id,
             Arc::new(maker),

@@ -325,7 +325,7 @@ impl Random {
 
     /// A number from zero up to, not including, `limit`.
     fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.bits()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
     fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
@@ -356,7 +356,8 @@ impl Random {
         while out.len() < end {
             let bits = self.bits();
             let count = (end - out.len()).min(8);
-            out.extend_from_slice(&bits.to_le_bytes().map(|byte| b'a' + (u16::from(byte) * 26 >> 8) as u8)[..count]);
+            let letter = |byte: u8| b'a' + ((u16::from(byte) * 26) >> 8) as u8;
+            out.extend_from_slice(&bits.to_le_bytes().map(letter)[..count]);
         }
     }
 }

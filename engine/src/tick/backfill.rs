@@ -15,8 +15,14 @@ use crate::ingest::{DecoderFactory, Exclusion, Ingest, IngestSpec};
 use crate::source::{Offsets, PollBudget, Source, SourceOpener};
 use crate::time::Watermark;
 
-/// Records of one backfill tick.
-const TICK_RECORDS_MAX: usize = 256 * 1024;
+/// Rows of one backfill tick.
+const TICK_ROWS_MAX: usize = 256 * 1024;
+
+/// Bytes of one backfill tick.
+const TICK_BYTES_MAX: usize = 128 << 20;
+
+/// Records of one poll.
+const POLL_RECORDS_MAX: usize = 16 * 1024;
 
 /// How long a backfill waits for the next record before it gives up on the broker.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -97,21 +103,27 @@ impl Backfill {
             if cancelled() {
                 return Err(Error::new(crate::ErrorKind::Cancelled, "the view's creation was cancelled"));
             }
-            if self.poll(source.as_mut())? > 0 {
+            let (before, polled) = (self.reached(), self.poll(source.as_mut())?);
+            if polled > 0 {
                 heard = Instant::now();
             } else if heard.elapsed() > SILENCE_MAX {
                 let trouble = source.trouble().unwrap_or_else(|| "no record came".into());
                 return Err(Error::unavailable(format!("cannot read source \"{}\" again: {trouble}", self.name)));
             }
-            if self.ingest.pending_rows() >= TICK_RECORDS_MAX || self.ingest.reached_until() {
+            let full = self.ingest.pending_rows() >= TICK_ROWS_MAX || self.ingest.pending_bytes() >= TICK_BYTES_MAX;
+            // Positions behind control records, and of partitions without records, are heard of only in a take.
+            if full || polled == 0 || self.ingest.reached_until() {
                 self.tick(source.as_ref(), view, template)?;
+            }
+            if self.reached() != before {
+                heard = Instant::now();
             }
         }
         self.tick(source.as_ref(), view, template)
     }
 
     fn poll(&mut self, source: &mut dyn Source) -> Result<usize> {
-        let budget = PollBudget { records_max: TICK_RECORDS_MAX, wait: Duration::from_millis(100) };
+        let budget = PollBudget { records_max: POLL_RECORDS_MAX, wait: Duration::from_millis(100) };
         let mut pushed = Ok(());
         let ingest = &mut self.ingest;
         let polled = source.poll(budget, &mut |records| {

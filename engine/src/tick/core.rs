@@ -50,6 +50,8 @@ pub struct RunningView {
     pub changed: TickId,
     /// Rows inserted and retracted since it was created.
     pub changes: u64,
+    /// Tells it from a view of the same name that it replaced; given when it joins.
+    instance: u64,
 }
 
 impl RunningView {
@@ -65,6 +67,7 @@ impl RunningView {
             failed: None,
             changed: TickId::default(),
             changes: 0,
+            instance: 0,
         })
     }
 
@@ -85,10 +88,14 @@ impl RunningView {
     /// The view as a reader sees it; the last reading itself if nothing changed since.
     fn reading(&self, last: Option<&Arc<ViewReading>>, watermark: Watermark) -> Arc<ViewReading> {
         let same = |last: &&Arc<ViewReading>| {
-            last.applied == self.changed && last.watermark == watermark && last.error == self.failed
+            last.instance == self.instance
+                && last.applied == self.changed
+                && last.watermark == watermark
+                && last.error == self.failed
         };
         last.filter(same).filter(|_| self.changed.0 > 0).cloned().unwrap_or_else(|| {
             Arc::new(ViewReading {
+                instance: self.instance,
                 rows: self.view.snapshot(),
                 watermark,
                 applied: self.changed,
@@ -101,12 +108,15 @@ impl RunningView {
 
     fn try_tick(&mut self, input: &Arc<TickInput>) -> Result<Option<Delta>> {
         // The operators may be left half-way by a panic; a failed view never steps again.
-        let step = catch_unwind(AssertUnwindSafe(|| self.execution.step(input.clone())));
-        let deltas = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
-        if deltas.iter().all(Delta::is_empty) {
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            let deltas = self.execution.step(input.clone())?;
+            // Also in a quiet tick: the view tidies up a little.
+            self.view.apply(input.tick, deltas)
+        }));
+        let applied = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
+        if applied.changelog.is_empty() {
             return Ok(None);
         }
-        let applied = self.view.apply(input.tick, deltas)?;
         if applied.inserted + applied.deleted > 0 {
             self.changed = input.tick;
             self.changes += applied.inserted + applied.deleted;
@@ -201,12 +211,20 @@ pub struct Core {
     now_micros: i64,
     sources: BTreeMap<String, SourceTables>,
     views: BTreeMap<String, RunningView>,
+    instances: u64,
 }
 
 impl Core {
     /// Tick 0: nothing.
     pub fn new(config: CoreConfig) -> Self {
-        Self { config, tick: TickId::default(), now_micros: 0, sources: BTreeMap::new(), views: BTreeMap::new() }
+        Self {
+            config,
+            tick: TickId::default(),
+            now_micros: 0,
+            sources: BTreeMap::new(),
+            views: BTreeMap::new(),
+            instances: 0,
+        }
     }
 
     /// How ticks are run.
@@ -240,7 +258,9 @@ impl Core {
     }
 
     /// Adds a view that has consumed exactly what its sources have.
-    pub fn add_view(&mut self, name: &str, view: RunningView) {
+    pub fn add_view(&mut self, name: &str, mut view: RunningView) {
+        self.instances += 1;
+        view.instance = self.instances;
         self.views.insert(name.to_owned(), view);
     }
 
@@ -266,7 +286,9 @@ impl Core {
         let mut rows = HashMap::new();
         for (name, ingested) in ingested {
             let Some(source) = self.sources.get_mut(&name) else { continue };
-            source.absorb(&ingested)?;
+            if let Err(error) = source.absorb(&ingested) {
+                tracing::error!(source = %name, %error, "rows of errors or late rows could not be kept");
+            }
             outcome.rows += ingested.rows() as u64;
             rows.insert(name, Arc::new(ingested.batches));
         }

@@ -4,6 +4,7 @@
 //! ticks, so a tick never sees half a change.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -127,8 +128,19 @@ impl Driver {
         Self { core, clock, store, readers, sources, used, interval, commands, wake }
     }
 
-    /// Runs ticks until told to stop.
+    /// Runs ticks until told to stop. Should it panic, those who wait for a tick are told that none will come.
     pub fn run(mut self) {
+        let store = self.store.clone();
+        if catch_unwind(AssertUnwindSafe(|| self.run_ticks())).is_err() {
+            tracing::error!("the tick thread panicked: no further tick will come; restart the server");
+        }
+        // The last handle on a reader stops it.
+        self.readers.write().clear();
+        self.sources.clear();
+        store.close();
+    }
+
+    fn run_ticks(&mut self) {
         let mut last_start = Instant::now();
         let mut data = false;
         loop {
@@ -152,10 +164,6 @@ impl Driver {
                 tracing::error!(%error, "a tick failed");
             }
         }
-        // The last handle on a reader stops it.
-        self.readers.write().clear();
-        self.sources.clear();
-        self.store.close();
     }
 
     fn idle_wait(&self, last_start: Instant) -> Duration {
@@ -212,22 +220,30 @@ impl Driver {
 
     /// Takes every running source's cut and runs one tick, unless nothing moved. `used` changes what sources
     /// materialise from this cut on.
-    fn tick(&mut self, mut used: BTreeMap<String, UsedColumns>) -> Result<()> {
+    fn tick(&mut self, mut used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
         let now = self.clock.now_micros();
+        let mut failed: Vec<(String, Error)> = Vec::new();
         let mut ingested: BTreeMap<String, IngestedTick> = BTreeMap::new();
         for (name, source) in &self.sources {
             let Some(reader) = &source.reader else { continue };
             let taken = match used.remove(name) {
-                Some(used) => reader.take_then_use(now, &used)?,
-                None => reader.take(now)?,
+                Some(used) => reader.take_then_use(now, &used),
+                None => reader.take(now),
             };
-            ingested.insert(name.clone(), taken);
+            // One source that cannot be taken must not cost the others the rows they already gave.
+            match taken {
+                Ok(taken) => _ = ingested.insert(name.clone(), taken),
+                Err(error) => {
+                    tracing::error!(source = %name, %error, "a source's cut failed");
+                    failed.push((name.clone(), error));
+                }
+            }
         }
         let moved = |(name, tick): (&String, &IngestedTick)| {
             !tick.is_empty() || self.core.sources().get(name).is_some_and(|known| known.watermark != tick.watermark)
         };
         if !ingested.iter().any(moved) {
-            return Ok(());
+            return Ok(failed);
         }
         let mut stats = TickStats {
             now_micros: now,
@@ -245,7 +261,7 @@ impl Driver {
         stats.compute_micros = micros(outcome.compute);
         stats.publish_micros = micros(publishing.elapsed());
         self.store.record_tick(stats);
-        Ok(())
+        Ok(failed)
     }
 
     /// Publishes the present state, after a tick or after what exists changed.
@@ -265,16 +281,19 @@ impl Driver {
 
     fn add_view(&mut self, new: NewView) -> Result<()> {
         let NewView { name, mut view, used, backfills, opened } = new;
-        let old_used = self.used.insert(name.clone(), used);
+        // Until it has joined, the columns of a namesake it replaces are needed as well.
+        let joining = format!("{name}\u{1}joining");
+        self.used.insert(joining.clone(), used);
         let joined = self.join(&mut view, backfills, opened);
+        let used = self.used.remove(&joining).unwrap_or_default();
         if let Err(error) = joined {
-            match old_used {
-                Some(old) => self.used.insert(name, old),
-                None => self.used.remove(&name),
-            };
-            self.tick(self.columns_in_use()?)?;
+            let restored = self.columns_in_use().and_then(|used| self.tick(used));
+            if let Err(error) = restored {
+                tracing::error!(%error, "the columns of a view that did not join are still decoded");
+            }
             return Err(error);
         }
+        self.used.insert(name.clone(), used);
         self.core.add_view(&name, view);
         self.publish()
     }
@@ -287,7 +306,10 @@ impl Driver {
         opened: BTreeMap<String, Box<dyn Source>>,
     ) -> Result<()> {
         let used = self.columns_in_use()?;
-        self.tick(used.clone())?;
+        let failed = self.tick(used.clone())?;
+        if let Some((_, error)) = failed.into_iter().find(|(name, _)| view.sources.contains(name)) {
+            return Err(error);
+        }
         for mut backfill in backfills {
             let position = self.position(backfill.source())?.ok_or_else(|| gone(backfill.source()))?;
             backfill.run(&position, view, &self.core.input(Default::default()), &|| false)?;
@@ -333,7 +355,7 @@ impl Driver {
     fn forget_columns(&mut self, view: &str) -> Result<()> {
         self.used.remove(view);
         let used = self.columns_in_use()?;
-        self.tick(used)
+        self.tick(used).map(|_| ())
     }
 }
 

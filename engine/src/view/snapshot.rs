@@ -38,6 +38,8 @@ impl Snapshot {
 /// One view at a tick.
 #[derive(Debug, Clone)]
 pub struct ViewReading {
+    /// Which view of this name it is: a replaced one's successor has a larger number.
+    pub instance: u64,
     /// The rows.
     pub rows: ViewSnapshot,
     /// Event time below which the view is final.

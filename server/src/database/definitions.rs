@@ -25,6 +25,8 @@ struct Document {
 pub struct DefinitionText {
     /// Its oid.
     pub oid: u32,
+    /// Its name.
+    pub name: String,
     /// The statement that made it.
     pub text: String,
 }
@@ -50,7 +52,8 @@ pub async fn read(store: &Store) -> Result<Vec<DefinitionText>, String> {
 /// The store's.
 pub async fn write(store: &Store, catalog: &Catalog) -> engine::Result<()> {
     let objects = catalog.in_creation_order();
-    let definition = objects.iter().map(|o| DefinitionText { oid: o.oid, text: o.text.clone() }).collect();
+    let definition =
+        objects.iter().map(|o| DefinitionText { oid: o.oid, name: o.name.clone(), text: o.text.clone() }).collect();
     let document = Document { version: VERSION, definition };
     let text = toml::to_string(&document);
     let text = text.map_err(|e| engine::Error::internal("definitions cannot be written as TOML").with_source(e))?;

@@ -116,10 +116,14 @@ impl Database {
 
     /// The newest catalog and snapshot.
     pub fn reading(&self) -> Reading {
-        // The snapshot first: a view that the catalog names and the snapshot lacks reads as being built, whereas one
-        // that the snapshot has and the catalog lacks is simply not seen.
-        let snapshot = self.engine.snapshot();
-        Reading { catalog: self.catalog(), snapshot }
+        // Of a catalog and a snapshot taken while the catalog stood still, every view that is named is there.
+        loop {
+            let catalog = self.catalog();
+            let snapshot = self.engine.snapshot();
+            if self.catalog().version() == catalog.version() {
+                return Reading { catalog, snapshot };
+            }
+        }
     }
 
     /// The newest reading as a session's read point.
@@ -128,7 +132,8 @@ impl Database {
         ReadPoint { tick: reading.snapshot.tick.0, state: Arc::new(reading) }
     }
 
-    /// Brings back the definitions of the data directory.
+    /// Brings back the definitions of the data directory. The directory itself is left as it is, so a start that fails
+    /// half-way loses nothing.
     ///
     /// # Errors
     /// The first statement that fails, with its text: a start that cannot bring back what was there is no start.
@@ -136,11 +141,19 @@ impl Database {
         let Some(store) = &self.store else { return Ok(()) };
         let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
         for definition in definitions::read(store).await.map_err(internal)? {
-            self.catalog.rcu(|catalog| catalog.with_next_oid(definition.oid));
-            self.run(&definition.text).await.map_err(|error| {
+            self.bring_back(&definition.text).await.map_err(|error| {
                 let text = definition.text.lines().next().unwrap_or_default();
                 error.detail(format!("while bringing back: {text} …"))
             })?;
+            self.catalog.rcu(|catalog| catalog.with_oid(&definition.name, definition.oid));
+        }
+        Ok(())
+    }
+
+    async fn bring_back(&self, text: &str) -> Result<(), SqlError> {
+        let _changing = self.changing.lock().await;
+        for parsed in sql::parser::parse(text)? {
+            self.apply(&parsed, &CancellationToken::new()).await?;
         }
         Ok(())
     }
@@ -171,28 +184,41 @@ impl Database {
         Ok(())
     }
 
-    /// Runs a statement that changes a definition; `None` if it is not one.
+    /// Runs a statement that changes a definition, and keeps the definitions where there is a data directory; `None` if it
+    /// is not one.
     ///
     /// # Errors
-    /// The statement's.
+    /// The statement's. Where the change was made but could not be kept, the error says so.
     pub async fn change(&self, parsed: &Parsed, cancel: &CancellationToken) -> Result<Option<Outcome>, SqlError> {
-        let _changing = self.changing.lock().await;
+        let _changing = tokio::select! {
+            changing = self.changing.lock() => changing,
+            () = cancel.cancelled() => return Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled")),
+        };
         let before = self.catalog().version();
-        let outcome = match &parsed.statement {
-            Statement::CreateSource(create) => self.create_source(create, &parsed.text).await,
-            Statement::CreateMaterializedView(create) => {
-                self.create_materialized_view(create, &parsed.text, cancel).await
-            }
-            Statement::CreateView(create) => self.create_view(create, &parsed.text),
-            Statement::Drop(drop) => self.drop(drop).await,
-            _ => return Ok(None),
-        }?;
+        let outcome = self.apply(parsed, cancel).await?;
         if self.catalog().version() != before
             && let Some(store) = &self.store
         {
-            definitions::write(store, &self.catalog()).await?;
+            definitions::write(store, &self.catalog()).await.map_err(|error| {
+                SqlError::from(error).detail("The change was made, but a restart will not know of it.").hint(
+                    "mend the data directory; the next statement that changes a definition writes all of them again",
+                )
+            })?;
         }
-        Ok(Some(outcome))
+        Ok(outcome)
+    }
+
+    /// Makes the change a statement asks for, in the engine and in the catalog. The caller holds the lock.
+    async fn apply(&self, parsed: &Parsed, cancel: &CancellationToken) -> Result<Option<Outcome>, SqlError> {
+        Ok(Some(match &parsed.statement {
+            Statement::CreateSource(create) => self.create_source(create, &parsed.text).await?,
+            Statement::CreateMaterializedView(create) => {
+                self.create_materialized_view(create, &parsed.text, cancel).await?
+            }
+            Statement::CreateView(create) => self.create_view(create, &parsed.text)?,
+            Statement::Drop(drop) => self.drop(drop).await?,
+            _ => return Ok(None),
+        }))
     }
 
     /// Stops ticks and readers. Reads go on from the last snapshot.

@@ -7,7 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DataFusionError;
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use engine::engine::Engine;
 use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::ingest::topic_table::TopicTable;
@@ -16,6 +21,7 @@ use engine::view::{SourceReading, ViewSnapshot};
 use parking_lot::Mutex;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Catalog, Definition, Object};
+use sql::{SqlError, SqlState};
 
 use super::{Reading, source, system};
 
@@ -94,6 +100,46 @@ fn declared(object: &Object) -> Vec<FieldRef> {
     }
 }
 
+/// A view that has failed: it has columns, but reading it says why it stands still instead of giving rows that are no
+/// longer the answer.
+#[derive(Debug)]
+struct FailedView {
+    name: String,
+    schema: Arc<Schema>,
+    error: String,
+}
+
+impl FailedView {
+    fn new(object: &Object, error: String) -> Self {
+        Self { name: object.name.clone(), schema: schema_of(&object.columns), error }
+    }
+}
+
+#[async_trait]
+impl TableProvider for FailedView {
+    fn schema(&self) -> Arc<Schema> {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let message = format!("materialized view \"{}\" has failed", self.name);
+        let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .detail(self.error.clone())
+            .hint("mend the cause and create the view again with CREATE OR REPLACE MATERIALIZED VIEW");
+        Err(DataFusionError::External(Box::new(error)))
+    }
+}
+
 /// Relations of a SELECT at one read point.
 pub struct ReadRelations<'a> {
     reading: &'a Reading,
@@ -136,7 +182,11 @@ impl Relations for ReadRelations<'_> {
             Definition::Source(_) => self.topic(name),
             Definition::View(view) => Some(view_relation(object, &view.query_text)),
             Definition::MaterializedView(_) => {
-                let rows = self.reading.snapshot.view(name).map(|view| view.rows.clone());
+                let view = self.reading.snapshot.view(name);
+                if let Some(error) = view.and_then(|view| view.error.clone()) {
+                    return Some(Relation::Table(Arc::new(FailedView::new(object, error))));
+                }
+                let rows = view.map(|view| view.rows.clone());
                 let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema_of(&object.columns)));
                 Some(Relation::Table(Arc::new(SnapshotTable::new(rows))))
             }

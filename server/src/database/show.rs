@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use sql::catalog::Object;
+use sql::catalog::{Definition, Object};
 use sql::statement::ShowObjects;
 use sql::{SqlError, SqlState};
 
@@ -44,13 +44,24 @@ pub fn describe(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> 
     ]))
 }
 
-/// `SHOW CREATE … name`: the statement that made it.
+/// `SHOW CREATE … name`: the statement that made it, with the values of secret options hidden.
 ///
 /// # Errors
 /// 42P01.
 pub fn create(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
     let object = object(name, reading)?;
-    Ok(text_table(&[("name", vec![Some(object.name.clone())]), ("create_statement", vec![Some(object.text.clone())])]))
+    Ok(text_table(&[
+        ("name", vec![Some(object.name.clone())]),
+        ("create_statement", vec![Some(without_secrets(object))]),
+    ]))
+}
+
+/// The text of the statement that made an object, fit to be shown.
+fn without_secrets(object: &Object) -> String {
+    let Definition::Source(source) = &object.definition else { return object.text.clone() };
+    let secret = |name: &str| ["password", "secret", "key.pem", "sasl.jaas"].iter().any(|part| name.contains(part));
+    let secrets = source.options.iter().filter(|(name, value)| secret(name) && !value.is_empty());
+    secrets.fold(object.text.clone(), |text, (_, value)| text.replace(&value.replace('\'', "''"), "********"))
 }
 
 fn object<'a>(name: &str, reading: &'a Reading) -> Result<&'a Arc<Object>, SqlError> {

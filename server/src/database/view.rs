@@ -8,7 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast;
 use engine::dataflow::Dataflow;
 use sql::binder::Binder;
-use sql::catalog::{Catalog, Definition, NewObject, noun};
+use sql::catalog::{Catalog, Definition, NewObject, Object, noun};
 use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, ObjectKind};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,9 @@ impl Database {
                 return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
             }
             self.check_unread(&catalog, &create.name, ObjectKind::Source)?;
+            // The old source goes only once the new one is known to work.
+            let opener = source::definition(create)?.opener;
+            blocking(move || opener.open(&Default::default()).map(drop)).await?;
             let (engine, name) = (self.engine.clone(), create.name.clone());
             blocking(move || engine.drop_source(&name)).await?;
             self.catalog.store(Arc::new(catalog.without([create.name.as_str()])));
@@ -120,11 +123,14 @@ impl Database {
         }
         let relations = DeltaRelations::for_reading(catalog.clone());
         let plan = Binder::new(&self.session_state, &relations).bind_view(&create.query, text, &create.columns)?;
-        let columns = plan.schema().fields().iter().cloned().collect();
+        let columns: Vec<FieldRef> = plan.schema().fields().iter().cloned().collect();
         let reads = relations.read();
         if catalog.with_readers(std::slice::from_ref(&create.name)).iter().any(|reader| reads.contains(&reader.name)) {
             let message = format!("view \"{}\" would read itself", create.name);
             return Err(SqlError::new(SqlState("42P17"), message));
+        }
+        if let Some(old) = catalog.get(&create.name) {
+            check_replacement(&catalog, old, &columns)?;
         }
         self.catalog.store(Arc::new(catalog.with(NewObject {
             name: create.name.clone(),
@@ -153,6 +159,8 @@ impl Database {
         if let Some(reader) = all.iter().find(|object| !names.contains(&object.name)).filter(|_| !drop.cascade) {
             return Err(still_needed(&catalog, &names, &reader.name));
         }
+        // Out of the catalog first: nobody begins to read what is about to go.
+        self.catalog.store(Arc::new(catalog.without(all.iter().map(|object| object.name.as_str()))));
         for object in &all {
             let (engine, name) = (self.engine.clone(), object.name.clone());
             match object.kind() {
@@ -164,7 +172,6 @@ impl Database {
                 notices.push(Notice::new(format!("drop cascades to {} {}", noun(object.kind()), object.name)));
             }
         }
-        self.catalog.store(Arc::new(catalog.without(all.iter().map(|object| object.name.as_str()))));
         Ok(Outcome { notices, ..Outcome::done(tag) })
     }
 
@@ -179,6 +186,26 @@ impl Database {
             }
         }
     }
+}
+
+/// A plain view that others read keeps its columns, as in Postgres, where more may follow; and what a materialized view
+/// was built on does not change under it.
+fn check_replacement(catalog: &Catalog, old: &Object, columns: &[FieldRef]) -> Result<(), SqlError> {
+    let readers = catalog.with_readers(std::slice::from_ref(&old.name));
+    if readers.len() == 1 {
+        return Ok(());
+    }
+    if let Some(view) = readers.iter().find(|reader| reader.kind() == ObjectKind::MaterializedView) {
+        let message = format!("cannot replace view {} because other objects depend on it", old.name);
+        return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+            .detail(format!("materialized view {} was built on it", view.name))
+            .hint("drop the materialized view, replace the view, and create it again"));
+    }
+    let same = |(old, new): (&FieldRef, &FieldRef)| old.name() == new.name() && old.data_type() == new.data_type();
+    if columns.len() >= old.columns.len() && old.columns.iter().zip(columns).all(same) {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, "cannot drop or change columns of a view that others read"))
 }
 
 fn still_needed(catalog: &Catalog, names: &[String], reader: &str) -> SqlError {

@@ -7,6 +7,7 @@
 //! - Interval literals are read as Postgres reads them ([`crate::interval`]).
 //! - `pg_catalog.f(…)` is `f(…)`; `every`, `mod` and `localtimestamp` are what they stand for.
 //! - A cast to text writes values as Postgres does ([`crate::functions::text`]).
+//! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
 use std::ops::ControlFlow;
@@ -211,6 +212,9 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
             None => Ok(None),
         },
         Expr::Function(function) => Ok(self::function(function)),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            Ok(Some(call(functions::timezone::NAME, vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()])))
+        }
         Expr::Cast { kind, expr, data_type, format: None, .. } if *kind != CastKind::TryCast => {
             Ok(text_of(expr, data_type))
         }

@@ -313,6 +313,8 @@ fn errors_are_those_of_postgres() {
 #[test]
 fn values_that_do_not_fit_are_told_as_postgres_tells_them() {
     for (text, state, message) in [
+        ("SELECT to_char(price, '999') FROM bids", "42883", "function to_char(bigint, text) does not exist"),
+        ("SELECT at AT TIME ZONE 'Mars' FROM bids", "22023", "time zone \"Mars\" not recognized"),
         ("SELECT 1/0", "22012", "division by zero"),
         ("SELECT price/0 FROM bids", "22012", "division by zero"),
         ("SELECT 'abc'::int", "22P02", "invalid input syntax for type integer: \"abc\""),
@@ -374,6 +376,10 @@ fn small_differences_from_datafusion() {
         ("SELECT max(ts)::text FROM bids", "1970-01-01 00:02:05"),
         ("SELECT max(at)::varchar FROM bids", "1970-01-01 00:02:05+00"),
         ("SELECT 1::float::text", "1"),
+        ("SELECT max(at) AT TIME ZONE 'Europe/Berlin' FROM bids", "1970-01-01T01:02:05"),
+        ("SELECT max(ts) AT TIME ZONE 'Europe/Berlin' FROM bids", "1969-12-31T23:02:05Z"),
+        ("SELECT date_trunc('day', timezone('Asia/Tokyo', max(at))) FROM bids", "1970-01-01T00:00:00"),
+        ("SELECT to_char(max(ts), 'YYYY-MM-DD HH24:MI:SS') FROM bids", "1970-01-01 00:02:05"),
         ("SELECT 'abc'::varchar(2)", "ab"),
         ("SELECT id FROM users ORDER BY 1 DESC FETCH FIRST ROW ONLY", "2"),
         ("SELECT id FROM users ORDER BY 1 OFFSET 1 ROWS FETCH NEXT 1 ROWS ONLY", "2"),

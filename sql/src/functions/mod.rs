@@ -2,6 +2,8 @@
 
 pub mod hop_starts;
 pub mod text;
+pub mod timezone;
+pub mod to_char;
 
 use std::sync::Arc;
 
@@ -41,7 +43,13 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         .with_type_planner(Arc::new(PostgresTypes))
         .build();
     datafusion_functions_json::register_all(&mut state)?;
-    for function in [ScalarUDF::from(hop_starts::HopStarts::default()), ScalarUDF::from(text::Text::default())] {
+    let ours = [
+        ScalarUDF::from(hop_starts::HopStarts::default()),
+        ScalarUDF::from(text::Text::default()),
+        ScalarUDF::from(timezone::Timezone::default()),
+        ScalarUDF::from(to_char::ToChar::default()),
+    ];
+    for function in ours {
         state.register_udf(Arc::new(function))?;
     }
     Ok(state)

@@ -41,8 +41,7 @@ impl Rewriter {
             .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
         }
         // The event time is never NULL, so slices lose no row; over another time a NULL would keep its row, in no window.
-        let over_event_time = !input.weighted && monotone_key.is_some();
-        let fused = if over_event_time { hop::fuse(aggregate)? } else { None };
+        let fused = if input.weighted { None } else { hop::fuse(aggregate, &bounds)? };
         let (input, keys, calls, hop) = match fused {
             None => (input, aggregate.group_expr.clone(), aggregate.aggr_expr.clone(), None),
             Some(fused) => {
@@ -65,6 +64,15 @@ impl Rewriter {
         let projection = LogicalPlan::Projection(Projection::try_new(columns.exprs, Arc::new(input.plan))?);
         let schema = if close { aggregate.schema.clone() } else { with_weight(&aggregate.schema)? };
         let mut all_bounds = bounds;
+        if close {
+            // Rows appear late, when their group is final: only of the closing key's values will no smaller one come.
+            let closing = monotone_key.as_ref().map(|(key, _)| *key);
+            all_bounds
+                .iter_mut()
+                .enumerate()
+                .filter(|(key, _)| Some(*key) != closing)
+                .for_each(|(_, bound)| *bound = None);
+        }
         all_bounds.resize(aggregate.schema.fields().len(), None);
         let node = AggregateNode {
             id: self.next_operator(),

@@ -12,11 +12,11 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, LogicalPlan, Operator, Projection, Unnest};
+use engine::dataflow::bound::Bound;
 use engine::dataflow::node::{HopKey, HopWindows};
 
 use crate::error::SqlError;
@@ -38,7 +38,7 @@ pub struct HopAggregate {
 ///
 /// # Errors
 /// DataFusion's, for a plan it made itself.
-pub fn fuse(aggregate: &Aggregate) -> Result<Option<HopAggregate>, SqlError> {
+pub fn fuse(aggregate: &Aggregate, bounds: &[Option<Bound>]) -> Result<Option<HopAggregate>, SqlError> {
     let mut exprs = aggregate.group_expr.clone();
     exprs.extend(aggregate.aggr_expr.iter().cloned());
     let Some((unnest, exprs)) = descend(&aggregate.input, exprs)? else { return Ok(None) };
@@ -49,7 +49,9 @@ pub fn fuse(aggregate: &Aggregate) -> Result<Option<HopAggregate>, SqlError> {
     let (keys, calls) = exprs.split_at(aggregate.group_expr.len());
     let kinds: Vec<KeyKind> = keys.iter().map(|key| kind(key, &start, size)).collect();
     let mixed = kinds.contains(&KeyKind::Mixed) || calls.iter().any(|call| call.column_refs().contains(&start));
-    if mixed || !kinds.iter().any(|kind| matches!(kind, KeyKind::Start | KeyKind::End)) {
+    // Only of event time is it known that it is never NULL.
+    let bounded = |(kind, bound): (&KeyKind, &Option<Bound>)| *kind != KeyKind::Other && bound.is_some();
+    if mixed || !kinds.iter().zip(bounds).any(bounded) {
         return Ok(None);
     }
     let slice = window::tumble_start(time.clone(), gcd(slide, size), offset, below.input.schema())?;

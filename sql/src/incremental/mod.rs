@@ -37,6 +37,7 @@ use crate::statement::Emit;
 /// 0A000 with the node's name and the plan fragment for what cannot be maintained; DataFusion's own planning errors.
 pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
+    refusal::refuse_reserved_names(&plan)?;
     let plan = optimize::optimize(plan)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && !node.closes {

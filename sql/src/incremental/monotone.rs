@@ -33,13 +33,16 @@ pub fn is_time(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
 }
 
+/// True for a constant interval without months: adding a month is not monotone, the 30th of January at midnight comes
+/// before the 29th at noon once both are in February.
 fn is_interval(expr: &Expr) -> bool {
     let Expr::Literal(value, _) = expr else { return false };
+    if let ScalarValue::IntervalMonthDayNano(Some(interval)) = value {
+        return interval.months == 0;
+    }
     matches!(
         value,
-        ScalarValue::IntervalMonthDayNano(Some(_))
-            | ScalarValue::IntervalDayTime(Some(_))
-            | ScalarValue::IntervalYearMonth(Some(_))
+        ScalarValue::IntervalDayTime(Some(_))
             | ScalarValue::DurationMicrosecond(Some(_))
             | ScalarValue::DurationMillisecond(Some(_))
             | ScalarValue::DurationSecond(Some(_))

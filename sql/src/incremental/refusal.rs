@@ -3,7 +3,9 @@
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
-use crate::error::SqlError;
+use engine::delta::WEIGHT_COLUMN;
+
+use crate::error::{SqlError, SqlState};
 
 /// Refuses functions whose answer changes between two calls on the same row.
 ///
@@ -39,6 +41,23 @@ pub fn refuse_what_is_not_a_function_of_the_input(plan: &LogicalPlan) -> Result<
             .detail("A view's answer is a function of its input; this function's is not.")
             .hint("use it in the SELECT that reads the view")),
     }
+}
+
+/// Refuses columns under the name that the engine's own column has.
+///
+/// # Errors
+/// 42602 naming it.
+pub fn refuse_reserved_names(plan: &LogicalPlan) -> Result<(), SqlError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= node.schema().fields().iter().any(|field| field.name() == WEIGHT_COLUMN);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !found {
+        return Ok(());
+    }
+    let message = format!("column name \"{WEIGHT_COLUMN}\" is reserved");
+    Err(SqlError::new(SqlState::INVALID_NAME, message).hint("give the column another name with AS"))
 }
 
 /// The refusal of a plan node: its name in SQL terms, and the fragment of the plan.

@@ -174,6 +174,19 @@ impl<'t> Cursor<'t> {
     /// # Errors
     /// 3F000 for another schema, 42601 for what is no name.
     pub fn object_name(&mut self) -> Result<(String, usize), SqlError> {
+        match self.qualified_name()? {
+            (None, name, position) => Ok((name, position)),
+            (Some(schema), _, position) => {
+                let message = format!("schema \"{schema}\" does not exist");
+                Err(SqlError::new(SqlState::UNDEFINED_SCHEMA, message)
+                    .hint("Everything lives in the schema public.")
+                    .at(position))
+            }
+        }
+    }
+
+    /// As [`object_name`](Self::object_name), with the schema if it is not `public`.
+    pub fn qualified_name(&mut self) -> Result<(Option<String>, String, usize), SqlError> {
         let position = self.position();
         if !matches!(self.peek(), Token::Word(_)) || is_reserved(self.peek()) {
             return Err(self.expected("a name"));
@@ -181,12 +194,9 @@ impl<'t> Cursor<'t> {
         let name = self.sql(|parser| parser.parse_object_name(false))?;
         let parts = object_name_parts(&name).ok_or_else(|| self.syntax_error())?;
         match parts.as_slice() {
-            [name] => Ok((name.clone(), position)),
-            [schema, name] | [_, schema, name] if schema == "public" => Ok((name.clone(), position)),
-            [schema, _] | [_, schema, _] => {
-                Err(SqlError::new(SqlState::UNDEFINED_SCHEMA, format!("schema \"{schema}\" does not exist"))
-                    .hint("Everything lives in the schema public.")
-                    .at(position))
+            [name] => Ok((None, name.clone(), position)),
+            [schema, name] | [_, schema, name] => {
+                Ok(((schema != "public").then(|| schema.clone()), name.clone(), position))
             }
             _ => Err(SqlError::new(
                 SqlState::SYNTAX_ERROR,

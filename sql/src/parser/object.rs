@@ -25,7 +25,13 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     let if_exists = cursor.words(&["if", "exists"]);
     let mut names = Vec::new();
     loop {
-        let (name, _) = cursor.object_name()?;
+        // Behind IF EXISTS a schema that is not there is no error: the full name stands for what cannot exist.
+        let name = if if_exists {
+            let (schema, name, _) = cursor.qualified_name()?;
+            schema.map_or_else(|| name.clone(), |schema| format!("{schema}.{name}"))
+        } else {
+            cursor.object_name()?.0
+        };
         if !names.contains(&name) {
             names.push(name);
         }
@@ -130,8 +136,9 @@ fn target(cursor: &mut Cursor<'_>, chunk: &Chunk<'_>) -> Result<ExplainTarget, S
         cursor.expect_end()?;
         return Ok(ExplainTarget::Query(query));
     }
+    let session = ["declare", "execute", "copy", "prepare"].iter().any(|word| cursor.peek_word(word));
     match cursor.peek() {
-        Token::Word(word) if !cursor.peek_word("explain") => {
+        Token::Word(word) if session || refusal::is_known(cursor) => {
             let what = word.value.to_ascii_uppercase();
             Err(SqlError::unsupported(format!("EXPLAIN {what} is not supported")).at(cursor.position()))
         }

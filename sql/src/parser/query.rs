@@ -2,15 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{LockType, ObjectName, Query, Select, SetExpr, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    JoinConstraint, JoinOperator, LockType, ObjectName, Query, Select, SetExpr, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use super::cursor::Cursor;
 use super::dialect::is_reserved;
 use super::limits;
-use crate::SqlError;
 use crate::statement::Statement;
+use crate::{SqlError, SqlState};
 
 /// A statement that is a query.
 pub(crate) fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
@@ -33,6 +35,10 @@ pub(crate) fn check(cursor: &Cursor<'_>, node: &impl Visit) -> Result<(), SqlErr
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(Flaw::Unsupported(what)) => Err(SqlError::unsupported(format!("{what} is not supported"))),
         ControlFlow::Break(Flaw::Reserved(span)) => Err(cursor.syntax_error_at(span)),
+        ControlFlow::Break(Flaw::NoCondition) => {
+            Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: JOIN without ON or USING")
+                .hint("Use CROSS JOIN to combine all rows."))
+        }
     }
 }
 
@@ -40,6 +46,7 @@ pub(crate) fn check(cursor: &Cursor<'_>, node: &impl Visit) -> Result<(), SqlErr
 enum Flaw {
     Unsupported(&'static str),
     Reserved(Span),
+    NoCondition,
 }
 
 /// Finds whatever writes or locks, and relations named by a reserved word. sqlparser reads these inside queries; the
@@ -88,6 +95,20 @@ impl Visitor for ReadOnly {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Flaw> {
         if select.into.is_some() {
             return unsupported("SELECT INTO");
+        }
+        // sqlparser lets a join go without a condition; the planner would multiply.
+        for join in select.from.iter().flat_map(|from| &from.joins) {
+            if let JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint)
+            | JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::FullOuter(constraint) = &join.join_operator
+                && *constraint == JoinConstraint::None
+            {
+                return ControlFlow::Break(Flaw::NoCondition);
+            }
         }
         ControlFlow::Continue(())
     }

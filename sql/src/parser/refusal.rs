@@ -81,6 +81,13 @@ const KINDS: [(&[&str], &str); 34] = [
 const TABLES: &str = "Use CREATE SOURCE, or CREATE TABLE … WITH (connector = 'kafka', …).";
 const INDEXES: &str = "A materialized view needs no index.";
 
+/// True at the beginning of a statement that is refused by name.
+pub(crate) fn is_known(cursor: &Cursor<'_>) -> bool {
+    cursor.peek_word("create")
+        || cursor.peek_word("drop")
+        || STATEMENTS.iter().any(|(words, _)| cursor.peek_words(words))
+}
+
 /// The refusal of a statement that begins at the cursor, or a syntax error if nobody has such a statement.
 pub(crate) fn statement(cursor: &Cursor<'_>) -> SqlError {
     match STATEMENTS.iter().find(|(words, _)| cursor.peek_words(words)) {

@@ -17,6 +17,7 @@ use arrow::datatypes::{
 };
 
 use super::convert::{self, Record};
+use super::inside::Inside;
 use super::mismatch::{Mismatch, Trouble};
 use super::scan::{Kind, Scanner, Value};
 use super::text::{Texts, compact, escapes_nul, take, unescape};
@@ -447,25 +448,19 @@ fn piece(text: &str, start: usize, end: usize) -> &str {
     text.get(start..end).unwrap_or_default()
 }
 
-/// Appends the elements of the array `value`.
+/// Takes the elements of the array `value`.
 fn list(element: &mut Column, value: Value, record: &mut Record<'_>, keep: bool) -> Result<(), Mismatch> {
     if value.kind() != Kind::ARRAY {
         return Err(Trouble::Type.with(value));
     }
-    let scanner = Scanner::new(record.bytes);
-    let mut pos = scanner.skip_space(value.start() + 1);
-    while pos + 1 < value.end() {
-        let (inner, end) = rescan(&scanner, pos, record, value)?;
+    let mut inside = Inside::of(value, Scanner::new(record.bytes, record.stops));
+    while let Some(inner) = inside.element(&mut record.scratch.nesting) {
         element.take_nested(inner, record, keep)?;
-        pos = scanner.skip_space(end);
-        if scanner.byte(pos) == b',' {
-            pos = scanner.skip_space(pos + 1);
-        }
     }
     Ok(())
 }
 
-/// Appends the fields of the object `value`; the last of those with the same name counts.
+/// Takes the fields of the object `value`; the last of those with the same name counts.
 fn object(
     columns: &mut [Column],
     found: &mut [Value],
@@ -477,39 +472,16 @@ fn object(
         return Err(Trouble::Type.with(value));
     }
     found.fill(value.missing());
-    let scanner = Scanner::new(record.bytes);
-    let mut pos = scanner.skip_space(value.start() + 1);
+    let mut inside = Inside::of(value, Scanner::new(record.bytes, record.stops));
     let mut expected = 0;
-    while pos + 1 < value.end() {
-        let (key, end) = rescan(&scanner, pos, record, value)?;
+    while let Some((key, inner)) = inside.field(&mut record.scratch.nesting) {
         let name = record.string(key).unwrap_or_default();
         // Fields mostly come in the order declared, so the search begins after the one found last.
         let (after, before) = (expected..columns.len(), 0..expected.min(columns.len()));
-        let index = after.chain(before).find(|&i| columns[i].field.name().as_bytes() == name);
-        pos = scanner.skip_space(scanner.skip_space(end) + 1);
-        let (inner, end) = rescan(&scanner, pos, record, value)?;
-        if let Some(index) = index {
+        if let Some(index) = after.chain(before).find(|&i| columns[i].field.name().as_bytes() == name) {
             found[index] = inner;
             expected = index + 1;
         }
-        pos = scanner.skip_space(end);
-        if scanner.byte(pos) == b',' {
-            pos = scanner.skip_space(pos + 1);
-        }
     }
     columns.iter_mut().zip(found).try_for_each(|(column, inner)| column.take_nested(*inner, record, keep))
-}
-
-/// Reads again a value inside `outer`, which was found well-formed, so this finds no fault.
-fn rescan(
-    scanner: &Scanner<'_>,
-    pos: usize,
-    record: &mut Record<'_>,
-    outer: Value,
-) -> Result<(Value, usize), Mismatch> {
-    let mut inner = Value::default();
-    match scanner.value(pos, 0, &mut record.scratch.nesting, &mut inner) {
-        Ok(end) => Ok((inner, end as usize)),
-        Err(_) => Err(Trouble::Type.with(outer)),
-    }
 }

@@ -15,7 +15,9 @@ use super::types::EpochUnit;
 pub(super) struct Record<'a> {
     /// The record, found well-formed.
     pub bytes: &'a [u8],
-    /// The same as text, or nothing if no column keeps texts.
+    /// Where its strings end or need a closer look.
+    pub stops: &'a [u64],
+    /// The record as text, or nothing if no column keeps texts.
     pub text: &'a str,
     /// Scratch memory.
     pub scratch: &'a mut Scratch,

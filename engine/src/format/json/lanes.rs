@@ -47,40 +47,67 @@ fn load_at_end(bytes: &[u8], pos: usize) -> u128 {
     }
 }
 
-/// What one look over a record tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Survey {
-    /// There is a backslash or a control character. Without them every string ends at the next quote.
-    pub special: bool,
-    /// There is a byte that is not ASCII.
-    pub not_ascii: bool,
+/// Looks over `bytes` once and marks in `stops`, one bit a byte, where a string ends or needs a closer look: quotes,
+/// backslashes and control characters. There is a word without a bit behind the last. Returns true if a byte is not
+/// ASCII.
+#[inline(always)]
+pub(super) fn mark_stops(bytes: &[u8], stops: &mut Vec<u64>) -> bool {
+    let words = bytes.len() / 64 + 2;
+    if stops.len() < words {
+        stops.resize(words, 0);
+    }
+    // Most records hold neither backslash nor control character, so the marks for quotes alone, which cost half as much,
+    // are made first.
+    let mut seen = Seen { least: u8x16::MAX, all: u8x16::ZERO, backslash: u8x16::ZERO };
+    mark(bytes, stops, |block| seen.quotes(block));
+    if seen.special() {
+        mark_all_stops(bytes, stops);
+    }
+    seen.all.to_bitmask() != 0
 }
 
-/// Looks over `bytes` once and sets bit i of `quotes`, counted over its words, where byte i is a quote. There is a word
-/// without a bit behind the last.
+#[inline(never)]
+fn mark_all_stops(bytes: &[u8], stops: &mut [u64]) {
+    mark(bytes, stops, |block| {
+        bits(block, |lanes| {
+            let quote = lanes.simd_eq(u8x16::splat(b'"'));
+            let backslash = lanes.simd_eq(u8x16::splat(b'\\'));
+            let control = lanes.min(u8x16::splat(0x1f)).simd_eq(lanes);
+            quote | backslash | control
+        })
+    });
+}
+
+/// Sets each of `words` to the marks of its 64 bytes, and the one after the last to none.
 #[inline(always)]
-pub(super) fn survey(bytes: &[u8], quotes: &mut Vec<u64>) -> Survey {
+fn mark(bytes: &[u8], words: &mut [u64], mut marks: impl FnMut(&[u8; 64]) -> u64) {
     let (blocks, rest) = bytes.as_chunks::<64>();
-    if quotes.len() < blocks.len() + 2 {
-        quotes.resize(blocks.len() + 2, 0);
-    }
-    let mut seen = Seen { least: u8x16::splat(u8::MAX), all: u8x16::ZERO, backslash: u8x16::ZERO };
-    for (block, word) in blocks.iter().zip(quotes.iter_mut()) {
-        *word = seen.block(block);
+    for (block, word) in blocks.iter().zip(words.iter_mut()) {
+        *word = marks(block);
     }
     let last = match bytes.last_chunk::<64>() {
         _ if rest.is_empty() => 0,
         // Looking at some bytes twice does no harm.
-        Some(block) => seen.block(block) >> (64 - rest.len()),
+        Some(block) => marks(block) >> (64 - rest.len()),
         None => {
             let mut block = [b' '; 64];
             block[..rest.len()].copy_from_slice(rest);
-            seen.block(&block)
+            marks(&block)
         }
     };
-    quotes[blocks.len()] = last;
-    quotes[blocks.len() + 1] = 0;
-    seen.survey()
+    words[blocks.len()] = last;
+    words[blocks.len() + 1] = 0;
+}
+
+/// The high bits of what `marks` makes of each sixteen bytes.
+#[inline(always)]
+fn bits(block: &[u8; 64], mut marks: impl FnMut(u8x16) -> u8x16) -> u64 {
+    let (chunks, _) = block.as_chunks::<16>();
+    let mut bits = 0;
+    for (i, chunk) in chunks.iter().enumerate() {
+        bits |= u64::from(marks(u8x16::new(*chunk)).to_bitmask()) << (16 * i);
+    }
+    bits
 }
 
 /// What was seen of a record so far, in each of sixteen lanes.
@@ -93,32 +120,29 @@ struct Seen {
 impl Seen {
     /// Takes note of `block`, and returns where its quotes are.
     #[inline(always)]
-    fn block(&mut self, block: &[u8; 64]) -> u64 {
-        let (chunks, _) = block.as_chunks::<16>();
-        let mut quotes = 0;
-        for i in 0..4 {
-            let lanes = u8x16::new(chunks[i]);
+    fn quotes(&mut self, block: &[u8; 64]) -> u64 {
+        bits(block, |lanes| {
             self.least = self.least.min(lanes);
             self.all |= lanes;
             self.backslash |= lanes.simd_eq(u8x16::splat(b'\\'));
-            quotes |= u64::from(lanes.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * i);
-        }
-        quotes
+            lanes.simd_eq(u8x16::splat(b'"'))
+        })
     }
 
+    /// True if there was a backslash or a control character.
     #[inline(always)]
-    fn survey(&self) -> Survey {
+    fn special(&self) -> bool {
         let control = self.least.min(u8x16::splat(0x1f)).simd_eq(self.least);
-        Survey { special: (control | self.backslash).to_bitmask() != 0, not_ascii: self.all.to_bitmask() != 0 }
+        (control | self.backslash).any()
     }
 }
 
-/// The first quote at or after `pos`, by the words that [`survey`] has set.
+/// The first mark at or after `pos`.
 #[inline(always)]
-pub(super) fn find_quote(quotes: &[u64], mut pos: usize) -> Option<usize> {
+pub(super) fn find_stop(stops: &[u64], mut pos: usize) -> Option<usize> {
     loop {
         // The 64 bits from `pos` on, which lie across two words; most strings end within.
-        let pair = quotes.get(pos / 64..pos / 64 + 2)?;
+        let pair = stops.get(pos / 64..pos / 64 + 2)?;
         let shift = pos % 64;
         let window = pair[0] >> shift | (pair[1] << 1) << (63 - shift);
         if window != 0 {
@@ -126,16 +150,6 @@ pub(super) fn find_quote(quotes: &[u64], mut pos: usize) -> Option<usize> {
         }
         pos += 64;
     }
-}
-
-/// How many of the sixteen bytes, from the first, are plain inside a string: no quote, backslash or control character.
-#[inline(always)]
-pub(super) fn plain_run(chunk: u128) -> usize {
-    let lanes = u8x16::new(chunk.to_le_bytes());
-    let quote = lanes.simd_eq(u8x16::splat(b'"'));
-    let backslash = lanes.simd_eq(u8x16::splat(b'\\'));
-    let control = lanes.min(u8x16::splat(0x1f)).simd_eq(lanes);
-    ((quote | backslash | control).to_bitmask() | 1 << 16).trailing_zeros() as usize
 }
 
 /// How many of the eight bytes, from the first, are decimal digits.
@@ -189,15 +203,25 @@ mod tests {
     }
 
     #[test]
-    fn plain_runs_end_where_a_string_scan_must_look() {
-        for at in 0..16 {
+    fn stops_are_found_wherever_they_stand() {
+        let mut stops = vec![u64::MAX; 3];
+        for len in [0usize, 1, 15, 16, 63, 64, 65, 127, 128, 129, 200] {
             for byte in 0..=255u8 {
-                for other in [b'a', b' ', 0x80, 0xff] {
-                    let mut chunk = [other; 16];
-                    chunk[at] = byte;
+                for at in [0, 1, len / 2, len.saturating_sub(1)] {
+                    let mut bytes = vec![b'a'; len];
+                    if let Some(found) = bytes.get_mut(at) {
+                        *found = byte;
+                    }
+                    assert_eq!(mark_stops(&bytes, &mut stops), !bytes.is_ascii());
                     let stop = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-                    let expected = chunk.iter().position(stop).unwrap_or(16);
-                    assert_eq!(plain_run(u128::from_le_bytes(chunk)), expected, "{chunk:?}");
+                    for pos in [0, at, at + 1, len, len + 64] {
+                        let expected = bytes.iter().skip(pos).position(stop).map(|found| pos + found);
+                        assert_eq!(
+                            find_stop(&stops[..len / 64 + 2], pos),
+                            expected,
+                            "{byte} at {at} of {len} from {pos}"
+                        );
+                    }
                 }
             }
         }

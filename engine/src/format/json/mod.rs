@@ -21,6 +21,7 @@ mod column;
 mod convert;
 mod decimal;
 mod fault;
+mod inside;
 mod lanes;
 mod mismatch;
 mod scan;
@@ -37,7 +38,7 @@ use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use self::column::Column;
 use self::convert::{Record, Scratch};
 use self::fault::{Fault, Syntax};
-use self::lanes::survey;
+use self::lanes::mark_stops;
 use self::scan::{Nesting, RECORD_BYTES_LIMIT, Scanner, Value};
 use self::shape::Shape;
 use super::{DecodeError, DecodeSpec, Decoder, ErrorReason};
@@ -56,8 +57,8 @@ pub struct JsonDecoder {
     shape: Shape,
     /// The record's value for each column, then one for all else.
     slots: Vec<Value>,
-    /// One bit for each byte of the record at hand, set for quotes.
-    quotes: Vec<u64>,
+    /// One bit for each byte of the record at hand, set where a string ends or needs a closer look.
+    stops: Vec<u64>,
     scratch: Scratch,
     rows: usize,
 }
@@ -81,7 +82,7 @@ impl JsonDecoder {
         Ok(Self {
             shape: Shape::new(spec.columns.iter().map(|field| field.name().as_str())),
             slots: vec![Value::default(); columns.len() + 1],
-            quotes: Vec::new(),
+            stops: Vec::new(),
             late: (0..columns.len()).filter(|&index| columns[index].keeps_late()).collect(),
             columns,
             used: spec.used,
@@ -97,9 +98,9 @@ impl JsonDecoder {
     /// check if this returns true.
     #[inline(never)]
     fn scan(&mut self, bytes: &[u8]) -> std::result::Result<bool, Fault> {
-        let Self { shape, slots, quotes, scratch, .. } = self;
-        let survey = survey(bytes, quotes);
-        let scanner = if survey.special { Scanner::new(bytes) } else { Scanner::with_quotes(bytes, quotes) };
+        let Self { shape, slots, stops, scratch, .. } = self;
+        let not_ascii = mark_stops(bytes, stops);
+        let scanner = Scanner::new(bytes, stops);
         let mut pos = scanner.skip_space(0);
         if scanner.byte(pos) != b'{' {
             return Err(scanner.unexpected(Syntax::Record, pos));
@@ -114,14 +115,14 @@ impl JsonDecoder {
         }
         // No further field: what stands here is the closing brace.
         scanner.end(scanner.skip_space(pos) + 1)?;
-        Ok(survey.not_ascii)
+        Ok(not_ascii)
     }
 
     /// Checks the noted values and appends those used. `text` is the record, or empty if no column keeps texts.
     #[inline(never)]
     fn append(&mut self, bytes: &[u8], text: &str) -> std::result::Result<(), DecodeError> {
-        let Self { columns, slots, scratch, late, .. } = self;
-        let mut record = Record { bytes, text, scratch };
+        let Self { columns, slots, stops, scratch, late, .. } = self;
+        let mut record = Record { bytes, stops, text, scratch };
         for (column, value) in columns.iter_mut().zip(slots.iter()) {
             if let Err(mismatch) = column.check(*value, &mut record) {
                 let error = mismatch.describe(column.field(), bytes);
@@ -151,7 +152,7 @@ impl JsonDecoder {
     }
 
     fn scan_any_value(&mut self, bytes: &[u8], fault: Fault) -> Fault {
-        let scanner = Scanner::new(bytes);
+        let scanner = Scanner::new(bytes, &self.stops);
         let start = scanner.skip_space(0);
         scanner
             .value(start, 0, &mut self.scratch.nesting, &mut Value::default())
@@ -187,6 +188,15 @@ fn check(spec: &DecodeSpec) -> Result<()> {
     }
 }
 
+/// The record without the whitespace behind it: a line end, which many producers leave there, would else be the one
+/// control character that every string must be searched for.
+fn without_space_after(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\n' | b'\t' | b'\r'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
 fn utf8(bytes: &[u8]) -> std::result::Result<&str, Fault> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| {
         let valid = simdutf8::compat::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
@@ -201,6 +211,7 @@ impl Decoder for JsonDecoder {
             let detail = format!("a record of {length} bytes, where {max} are allowed");
             return Err(DecodeError { reason: ErrorReason::Oversized, detail });
         }
+        let payload = without_space_after(payload);
         let scanned = self.scan(payload).and_then(|not_ascii| match not_ascii || !self.late.is_empty() {
             true => utf8(payload),
             false => Ok(""),

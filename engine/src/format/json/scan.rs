@@ -6,7 +6,7 @@
 //! refused wherever they stand. Nesting is followed with a stack of bits, never by recursion.
 
 use super::fault::{Fault, Syntax};
-use super::lanes::{POWERS_OF_TEN, find_quote, leading_digits, load8, load16, parse_digits, plain_run};
+use super::lanes::{POWERS_OF_TEN, find_stop, leading_digits, load8, parse_digits};
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,20 +154,14 @@ impl Nesting {
 pub(super) struct Scanner<'a> {
     /// The record.
     pub bytes: &'a [u8],
-    /// Where the record has quotes, if no string holds an escape or control character, so that the next quote ends it;
-    /// else empty.
-    quotes: &'a [u64],
+    /// Where strings end or need a closer look, as [`mark_stops`](super::lanes::mark_stops) tells.
+    stops: &'a [u64],
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner of `bytes`, which looks at every byte of a string.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, quotes: &[] }
-    }
-
-    /// A scanner of `bytes`, which hold neither backslash nor control character, and quotes where `quotes` says.
-    pub fn with_quotes(bytes: &'a [u8], quotes: &'a [u64]) -> Self {
-        Self { bytes, quotes }
+    /// A scanner of `bytes`, whose stops are marked in `stops`; words of a longer record may follow there.
+    pub fn new(bytes: &'a [u8], stops: &'a [u64]) -> Self {
+        Self { bytes, stops: stops.get(..bytes.len() / 64 + 2).unwrap_or_default() }
     }
 
     /// The byte at `pos`, zero at the end; zero is no part of JSON's syntax.
@@ -207,7 +201,13 @@ impl<'a> Scanner<'a> {
                 *out = Value::new(Kind::STRING, pos + 1, end as usize, 0);
                 Ok(end + 1)
             }
-            b'0'..=b'9' => self.number(pos, out),
+            b'0'..=b'9' => {
+                let Some((number, end)) = self.short_integer(pos) else {
+                    return self.any_number(pos, out);
+                };
+                *out = Value::new(Kind::INTEGER, pos, end, number);
+                Ok(end as u32)
+            }
             b'-' => self.any_number(pos, out),
             b'{' | b'[' => self.container(pos, depth, nesting, out),
             _ => self.literal(pos, out),
@@ -226,10 +226,11 @@ impl<'a> Scanner<'a> {
         Ok(end as u32)
     }
 
-    /// The closing quote of the string whose first byte is at `pos`, if that is told by the quote alone.
+    /// The closing quote of the string whose first byte is at `pos`, if there is nothing to look at before it.
     #[inline(always)]
     fn plain_string(&self, pos: usize) -> Option<u32> {
-        find_quote(self.quotes, pos).map(|end| end as u32)
+        let stop = find_stop(self.stops, pos)?;
+        if self.byte(stop) == b'"' { Some(stop as u32) } else { None }
     }
 
     #[inline(never)]
@@ -244,16 +245,14 @@ impl<'a> Scanner<'a> {
     fn any_string(&self, mut pos: usize) -> Result<(u32, Kind), Fault> {
         let mut kind = Kind::STRING;
         loop {
-            pos += plain_run(load16(self.bytes, pos));
-            match self.bytes.get(pos) {
-                None => return Err(Fault::new(Syntax::End, pos)),
-                Some(b'"') => return Ok((pos as u32, kind)),
-                Some(b'\\') => {
-                    pos = self.escape(pos)?;
+            let stop = find_stop(self.stops, pos).ok_or(Fault::new(Syntax::End, self.bytes.len()))?;
+            match self.byte(stop) {
+                b'"' => return Ok((stop as u32, kind)),
+                b'\\' => {
+                    pos = self.escape(stop)?;
                     kind = Kind::ESCAPED_STRING;
                 }
-                Some(0..=0x1f) => return Err(Fault::new(Syntax::Control, pos)),
-                Some(_) => {}
+                _ => return Err(Fault::new(Syntax::Control, stop)),
             }
         }
     }
@@ -286,10 +285,10 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// The number that begins at `pos` with a digit.
+    /// The integer of at most fifteen digits that begins with the digit at `pos`, and the position after it; `None` if it
+    /// is another number, or none after all.
     #[inline(always)]
-    fn number(&self, pos: usize, out: &mut Value) -> Result<u32, Fault> {
-        // Integers of up to seven digits are read in one word, those of up to fifteen in two.
+    fn short_integer(&self, pos: usize) -> Option<(i64, usize)> {
         let word = load8(self.bytes, pos);
         let count = leading_digits(word);
         let (number, count) = if count < 8 {
@@ -298,17 +297,16 @@ impl<'a> Scanner<'a> {
             let after = load8(self.bytes, pos + 8);
             match leading_digits(after) {
                 0 => (parse_digits(word, 8), 8),
-                8 => return self.any_number(pos, out),
+                8 => return None,
                 more => (parse_digits(word, 8) * POWERS_OF_TEN[more] + parse_digits(after, more), 8 + more),
             }
         };
         let end = pos + count;
         let zeros_first = word as u8 == b'0' && count > 1;
         if zeros_first || matches!(self.byte(end), b'.' | b'e' | b'E') {
-            return self.any_number(pos, out);
+            return None;
         }
-        *out = Value::new(Kind::INTEGER, pos, end, number as i64);
-        Ok(end as u32)
+        Some((number as i64, end))
     }
 
     /// The number that begins at `pos` with a digit or a minus.
@@ -426,7 +424,10 @@ impl<'a> Scanner<'a> {
         let mut value = Value::default();
         let end = match self.byte(pos) {
             b'"' => return Ok(self.key(pos)?.1),
-            b'0'..=b'9' => self.number(pos, &mut value)?,
+            b'0'..=b'9' => match self.short_integer(pos) {
+                Some((_, end)) => return Ok(end),
+                None => self.any_number(pos, &mut value)?,
+            },
             b'-' => self.any_number(pos, &mut value)?,
             _ => self.literal(pos, &mut value)?,
         };

@@ -104,38 +104,41 @@ impl Shape {
     /// field's value begins. `None` if a closing brace comes instead, perhaps after whitespace.
     #[inline(always)]
     pub fn advance(&mut self, scanner: &Scanner<'_>, pos: usize, place: &mut Place) -> Result<Option<usize>, Fault> {
-        let mut field = place.expected;
-        if !self.matches(field, scanner, pos) {
-            field = self.find(scanner, pos, place.field)?;
-            if field == END {
-                return Ok(None);
-            }
+        let field = &self.fields[place.expected as usize];
+        if self.matches(field, place.expected, scanner, pos) {
+            let value = pos + field.length as usize;
+            *place = Place { field: place.expected, slot: field.slot, expected: field.next[0] };
+            return Ok(Some(value));
         }
-        // A field found is one that was just now seen here, so its lead is what stands here.
-        let Field { slot, length, next, .. } = self.fields[field as usize];
-        *place = Place { field, slot, expected: next[0] };
-        Ok(Some(pos + length as usize))
+        let found = self.find(scanner, pos, place.field)?;
+        if found == END {
+            return Ok(None);
+        }
+        // This field was just now seen here, so its lead is what stands here.
+        let field = &self.fields[found as usize];
+        *place = Place { field: found, slot: field.slot, expected: field.next[0] };
+        Ok(Some(pos + field.length as usize))
     }
 
-    /// True if the lead of `field` stands at `pos`, all of it: whitespace after what was learned makes another lead.
+    /// True if the lead of `field`, which has this `index`, stands at `pos`, all of it: whitespace after what was learned
+    /// makes another lead.
     #[inline(always)]
-    fn matches(&self, field: u32, scanner: &Scanner<'_>, pos: usize) -> bool {
-        let Field { head, mask, length, .. } = self.fields[field as usize];
-        (load16(scanner.bytes, pos) ^ head) & mask == 0
-            && (length <= 16 || self.tail_matches(field, scanner, pos))
-            && scanner.byte(pos + length as usize) > b' '
+    fn matches(&self, field: &Field, index: u32, scanner: &Scanner<'_>, pos: usize) -> bool {
+        (load16(scanner.bytes, pos) ^ field.head) & field.mask == 0
+            && (field.length <= 16 || self.tail_matches(index, scanner, pos))
+            && scanner.byte(pos + field.length as usize) > b' '
     }
 
     #[inline(never)]
-    fn tail_matches(&self, field: u32, scanner: &Scanner<'_>, pos: usize) -> bool {
-        scanner.bytes.get(pos + 16..).is_some_and(|rest| rest.starts_with(&self.tails[field as usize]))
+    fn tail_matches(&self, index: u32, scanner: &Scanner<'_>, pos: usize) -> bool {
+        scanner.bytes.get(pos + 16..).is_some_and(|rest| rest.starts_with(&self.tails[index as usize]))
     }
 
     /// The field at `pos`, which follows `previous` and is not the one expected.
     #[inline(never)]
     fn find(&mut self, scanner: &Scanner<'_>, pos: usize, previous: u32) -> Result<u32, Fault> {
         let [first, second] = self.fields[previous as usize].next;
-        if self.matches(second, scanner, pos) {
+        if self.matches(&self.fields[second as usize], second, scanner, pos) {
             self.fields[previous as usize].next = [second, first];
             return Ok(second);
         }

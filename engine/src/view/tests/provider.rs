@@ -206,6 +206,7 @@ async fn readers_see_whole_ticks_while_the_view_moves_on() {
             for tick in 1..=150 {
                 view.apply(TickId(tick), std::mem::take(&mut changes)).expect("the rows are there");
                 let reading = ViewReading {
+                    instance: 1,
                     rows: view.snapshot(),
                     watermark: Watermark::NONE,
                     applied: TickId(tick),

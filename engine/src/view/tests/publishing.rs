@@ -11,6 +11,7 @@ use crate::view::{MaterializedView, PartitionReading, Snapshot, SnapshotStore, S
 
 fn snapshot(tick: u64, view: &MaterializedView) -> Snapshot {
     let reading = ViewReading {
+        instance: 1,
         rows: view.snapshot(),
         watermark: Watermark::NONE,
         applied: TickId(tick),

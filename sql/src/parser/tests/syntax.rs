@@ -7,6 +7,7 @@ fn syntax_errors_are_worded_and_placed_as_postgres_does() {
     check_refusals(&[
         ("SELEC 1", "42601", "syntax error at or near \"SELEC\"", "SELEC"),
         ("SELECT * FORM t", "42601", "syntax error at or near \"FORM\"", "FORM"),
+        ("SELECT 1 FROM a JOIN b", "42601", "syntax error: JOIN without ON or USING", "-"),
         ("SELECT 1 FROM", "42601", "syntax error at end of input", ""),
         ("SELECT 1 FROM ; SELECT 1", "42601", "syntax error at or near \";\"", "; SELECT"),
         ("SELECT (1", "42601", "syntax error at end of input", ""),

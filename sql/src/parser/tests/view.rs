@@ -83,6 +83,10 @@ fn objects_are_dropped_shown_and_described() {
         }
         other => panic!("{other:?}"),
     }
+    match one("DROP VIEW IF EXISTS db.dbt.v, public.w") {
+        Statement::Drop(drop) => assert_eq!(drop.names, ["dbt.v", "w"]),
+        other => panic!("{other:?}"),
+    }
     for (text, kind) in [
         ("drop source s", ObjectKind::Source),
         ("DROP TABLE s RESTRICT", ObjectKind::Source),
@@ -157,6 +161,8 @@ fn explain_in_all_spellings() {
         ("EXPLAIN (FORMAT YAML) SELECT 1", "0A000", "EXPLAIN format yaml is not supported", "YAML"),
         ("EXPLAIN (FORMAT x) SELECT 1", "22023", "unrecognized value for EXPLAIN option \"format\": \"x\"", "x)"),
         ("EXPLAIN (ANALYZE maybe) SELECT 1", "42601", "analyze requires a Boolean value", "maybe"),
+        ("EXPLAIN foo", "42601", "syntax error at or near \"foo\"", "foo"),
+        ("EXPLAIN EXECUTE p", "0A000", "EXPLAIN EXECUTE is not supported", "EXECUTE"),
         ("EXPLAIN INSERT INTO t VALUES (1)", "0A000", "EXPLAIN INSERT is not supported", "INSERT"),
         ("EXPLAIN SELECT FROM WHERE", "42601", "syntax error at or near \"WHERE\"", "WHERE"),
     ]);

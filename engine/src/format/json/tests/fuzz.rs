@@ -5,7 +5,6 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::format::ErrorReason;
 
 const RECORDS_IN_STREAM: usize = 120;
 

@@ -1,7 +1,8 @@
-//! Tests of the decoder as a whole: `types` tables what each type takes, `syntax` and `records` what a record is, `fuzz`
-//! holds random records against the slow decoder in `reference`.
+//! Tests of the decoder as a whole: `numbers` and `types` table what each type takes, `syntax` and `records` what a
+//! record is, `fuzz` holds random records against the slow decoder in `reference`.
 
 mod fuzz;
+mod numbers;
 mod records;
 mod reference;
 mod syntax;
@@ -18,7 +19,7 @@ use arrow::datatypes::{
 use serde_json::Value as Json;
 
 use super::JsonDecoder;
-use crate::format::{DecodeError, DecodeSpec, Decoder};
+use crate::format::{DecodeError, DecodeSpec, Decoder, ErrorReason};
 
 /// Nesting that the decoders under test accept.
 const DEPTH_MAX: usize = 64;
@@ -145,4 +146,23 @@ fn cell(array: &ArrayRef, row: usize) -> Cell {
 fn rows(arrays: &[ArrayRef]) -> Vec<Vec<Cell>> {
     let count = arrays.first().map_or(0, |array| array.len());
     (0..count).map(|row| arrays.iter().map(|array| cell(array, row)).collect()).collect()
+}
+
+/// Decodes each JSON value into a column of `field`'s type. `Some` is the cell expected; `None` a value that does not fit.
+fn check(field: &FieldRef, cases: &[(&str, Option<Cell>)]) {
+    for (json, expected) in cases {
+        match (decode_one(field, json), expected) {
+            (Ok(found), Some(expected)) => assert_eq!(found, *expected, "{json}"),
+            (Err(error), None) => assert_eq!(error.reason, ErrorReason::WrongType, "{json}: {}", error.detail),
+            (found, expected) => panic!("{json} as {}: {found:?}, not {expected:?}", field.data_type()),
+        }
+    }
+    // Null is null for every type, and so is a field that is not there.
+    assert_eq!(decode_one(field, "null"), Ok(Cell::Null));
+    assert_eq!(decode_one(field, "1,\"x\":null"), Ok(Cell::Null));
+}
+
+fn integers(data_type: DataType, cases: &[(&str, Option<i64>)]) {
+    let cases: Vec<_> = cases.iter().map(|(json, value)| (*json, value.map(Cell::Integer))).collect();
+    check(&column("x", data_type), &cases);
 }

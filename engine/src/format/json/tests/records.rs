@@ -1,7 +1,6 @@
 //! Records among records: which fields count, what a failure leaves behind, what a batch is.
 
 use super::*;
-use crate::format::ErrorReason;
 
 fn abc() -> Vec<FieldRef> {
     vec![column("a", DataType::Int64), column("b", DataType::Utf8View), column("c", timestamp())]

@@ -6,7 +6,6 @@ use chrono::{NaiveDate, NaiveTime};
 use serde_json::Map;
 
 use super::*;
-use crate::format::ErrorReason;
 
 /// True if no number in `record` has more digits or a larger exponent than a double holds exactly.
 pub(super) fn is_exact(record: &[u8]) -> bool {
