@@ -2,25 +2,33 @@
 //!
 //! `TIDEMARK_ORACLE_CASES` says how many (default 600), `TIDEMARK_ORACLE_SEED` where to begin, so one failing seed is
 //! run again with both set: `TIDEMARK_ORACLE_SEED=17 TIDEMARK_ORACLE_CASES=1 cargo test --test oracle`.
+//! `TIDEMARK_ORACLE_FAILURES` says after how many failures to stop (default 1).
 
 use harness::case::Case;
 use harness::compare;
+use harness::sabotage::Bug;
+
+/// Within so many cases every seeded bug must be caught.
+const SABOTAGED_CASES_MAX: u64 = 400;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime")
+}
+
 #[test]
 fn every_view_equals_the_batch_answer_at_every_tick() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let runtime = runtime();
     let _entered = runtime.enter();
     let first = setting("TIDEMARK_ORACLE_SEED", 1);
     let cases = setting("TIDEMARK_ORACLE_CASES", 600);
     let (mut failures, mut closing) = (Vec::new(), 0);
     for seed in first..first + cases {
         let case = Case::of(seed);
-        let ran = std::panic::catch_unwind(|| case.run());
-        let rows = match ran.unwrap_or_else(|_| Err("tick: a panic".into())) {
+        let rows = match case.run() {
             Ok(rows) => rows,
             Err(error) => {
                 failures.push((seed, case, error));
@@ -43,10 +51,93 @@ fn every_view_equals_the_batch_answer_at_every_tick() {
     }
     if let Some((seed, case, _)) = failures.into_iter().next() {
         let small = case.shrink();
-        panic!(
-            "seed {seed} fails: {}\nsmallest: {small:#?}\n{}",
-            small.run().err().unwrap_or_default(),
-            small.query.create_text()
-        );
+        let error = small.run().err().unwrap_or_default();
+        panic!("seed {seed} fails; the smallest case, as a golden script of ticks:\n\n{}", small.golden(&error));
     }
+}
+
+#[test]
+fn eviction_changes_no_answer() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let first = setting("TIDEMARK_ORACLE_SEED", 1);
+    let (mut kept, mut evicted, mut cases) = (0, 0, 0);
+    for seed in first..first + setting("TIDEMARK_ORACLE_CASES", 600) / 2 {
+        let case = Case { evict: true, ..Case::of(seed) };
+        let Some((with, without)) = rows_with_and_without_eviction(seed, &case) else { continue };
+        (evicted, kept, cases) = (evicted + with, kept + without, cases + 1);
+    }
+    println!("{cases} cases from seed {first} kept at most {kept} groups without eviction, {evicted} with it");
+    assert!(evicted < kept || cases < 50, "nothing was ever evicted");
+}
+
+/// The most groups a view kept with eviction and without; `None` for a case that fails both ways.
+fn rows_with_and_without_eviction(seed: u64, case: &Case) -> Option<(usize, usize)> {
+    let kept = Case { evict: false, ..case.clone() };
+    let (with, without) = (case.rows_at_every_tick(), kept.rows_at_every_tick());
+    if let (Err(_), Err(_)) = (&with, &without) {
+        return None;
+    }
+    let with = with.unwrap_or_else(|error| panic!("seed {seed} fails with eviction only: {error}"));
+    let without = without.unwrap_or_else(|error| panic!("seed {seed} fails without eviction only: {error}"));
+    for (tick, (with, without)) in with.0.iter().zip(&without.0).enumerate() {
+        let same = compare::identical(without, with);
+        assert_eq!(same, Ok(()), "seed {seed}: tick {} depends on eviction\n{}", tick + 1, case.query.create_text());
+    }
+    Some((with.1, without.1))
+}
+
+#[test]
+fn each_seeded_bug_is_caught() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        match catch_bug(bug) {
+            Some(Caught { seed, touched, error }) => {
+                let error = error.lines().next().unwrap_or_default();
+                println!("{bug:?}: caught at seed {seed}, case {touched} of those it touched: {error}");
+                assert_eq!(Case::of(seed).run().map(|_| ()), Ok(()), "seed {seed} fails without {bug:?}, too");
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert_eq!(missed, vec![], "bugs not caught within {SABOTAGED_CASES_MAX} cases");
+}
+
+#[test]
+fn a_failing_case_shrinks_to_a_short_golden_script() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let Caught { seed, .. } = catch_bug(Bug::RetractionMissed).expect("a bug that every update shows");
+    let small = Case::of(seed).shrink_while(|case| case.run_with(Bug::RetractionMissed).0.is_err());
+    let golden = small.golden("A retraction is missed.");
+    println!("{golden}");
+    // One row of a group, its update in a later tick, and nothing else.
+    assert_eq!((small.records.len(), small.cuts.len(), small.partitions), (2, 1, 1), "{golden}");
+    assert_eq!(golden.lines().filter(|line| line.starts_with("s 0 @")).count(), 2, "{golden}");
+    assert!(golden.starts_with("# A retraction is missed.\nCREATE SOURCE s ("), "{golden}");
+    assert!(golden.ends_with("\nend\n"), "{golden}");
+}
+
+struct Caught {
+    seed: u64,
+    touched: u64,
+    error: String,
+}
+
+fn catch_bug(bug: Bug) -> Option<Caught> {
+    let mut touched = 0;
+    for seed in 1..=SABOTAGED_CASES_MAX {
+        let case = Case::of(seed);
+        if !bug.may_touch(&case) {
+            continue;
+        }
+        let (ran, acted) = case.run_with(bug);
+        touched += u64::from(acted);
+        if let (Err(error), true) = (ran, acted) {
+            return Some(Caught { seed, touched, error });
+        }
+    }
+    None
 }

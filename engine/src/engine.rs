@@ -312,7 +312,12 @@ impl Engine {
         let reading: Vec<String> = self.readers.read().keys().cloned().collect();
         let mut ends = BTreeMap::new();
         for name in reading {
-            ends.insert(name.clone(), self.known(&name)?.definition.opener.bounds()?);
+            let known = self.known(&name)?;
+            // What lies before the source's own start is not waited for: it will never be read.
+            let from = |partition: &i32, low: i64| known.start.get(partition).map_or(low, |start| low.max(*start));
+            let bounds = known.definition.opener.bounds()?.into_iter();
+            let bounds: BTreeMap<i32, (i64, i64)> = bounds.map(|(p, (low, end))| (p, (from(&p, low), end))).collect();
+            ends.insert(name, bounds);
         }
         loop {
             let wanted = ends.clone();

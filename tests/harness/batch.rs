@@ -1,5 +1,6 @@
 //! The slow, obvious answer: DataFusion's own batch query over every accepted row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -55,27 +56,32 @@ impl TableProvider for GrowingTable {
     }
 }
 
-/// The one relation `s`.
-struct OneTable(Arc<GrowingTable>);
+/// The relations, by name.
+struct Tables(BTreeMap<String, Arc<GrowingTable>>);
 
-impl Relations for OneTable {
+impl Relations for Tables {
     fn relation(&self, _schema: Option<&str>, name: &str) -> Option<Relation> {
-        (name == "s").then(|| Relation::Table(self.0.clone()))
+        self.0.get(name).map(|table| Relation::Table(table.clone()))
     }
 }
 
-/// Answers queries over one growing table.
+/// Answers queries over growing tables.
 pub struct Batch {
     state: SessionState,
-    table: Arc<GrowingTable>,
+    tables: Tables,
 }
 
 impl Batch {
-    /// Over this table.
+    /// Over this table, called `s`.
     pub fn new(table: Arc<GrowingTable>) -> Self {
+        Self::over(BTreeMap::from([("s".to_owned(), table)]))
+    }
+
+    /// Over these tables.
+    pub fn over(tables: BTreeMap<String, Arc<GrowingTable>>) -> Self {
         let config = sql::functions::session_config().with_target_partitions(1);
         let state = sql::functions::session_state(config, Arc::default()).expect("functions that can be registered");
-        Self { state, table }
+        Self { state, tables: Tables(tables) }
     }
 
     /// Binds and optimises a query once; it sees rows appended later.
@@ -88,8 +94,7 @@ impl Batch {
         let Statement::Query(query) = parsed.statement else {
             return Err(SqlError::unsupported("not a query"));
         };
-        let relations = OneTable(self.table.clone());
-        let binder = Binder::new(&self.state, &relations);
+        let binder = Binder::new(&self.state, &self.tables);
         binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)
     }
 

@@ -1,5 +1,8 @@
 //! One oracle case: a seed gives a stream, a view, cuts and restarts; at every tick the view must equal the batch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::RecordBatch;
 use engine::dataflow::execution::ExecutionConfig;
 use engine::tick::core::CoreConfig;
 use rand::seq::IndexedRandom;
@@ -9,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::compare;
 use super::query::Query;
 use super::run::Run;
+use super::sabotage::Bug;
 use super::stream::{Record, StreamShape};
 
 /// A case, whole, so that it can be made smaller and run again.
@@ -61,89 +65,90 @@ impl Case {
         Self { cuts, restarts, parallelism: parallelism(&mut rng), evict: !self.evict, ..self.clone() }
     }
 
-    /// Runs the case; returns the rows at the end.
+    /// Runs the case, compares with the batch at every tick, and returns the rows at the end.
     ///
     /// # Errors
-    /// The first tick at which view and batch differ, and how; or what the planner refuses.
-    pub fn run(&self) -> Result<Vec<arrow::array::RecordBatch>, String> {
-        let mut run = Run::new(&self.query.create_text(), self.partitions, self.config(self.parallelism))?;
+    /// The first tick at which view and batch differ, and how; a panic; or what the planner refuses.
+    pub fn run(&self) -> Result<Vec<RecordBatch>, String> {
+        unpanicked(|| {
+            let mut run = self.begin(None)?;
+            self.compare_every_tick(&mut run)?;
+            run.rows()
+        })
+    }
+
+    /// Runs the case with a bug in it, and says whether the bug changed anything on the way.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), and if the bug changed something, most likely because of it.
+    pub fn run_with(&self, bug: Bug) -> (Result<(), String>, bool) {
+        let mut run = match self.begin(Some(bug)) {
+            Ok(run) => run,
+            // A planner that refuses the tampered plan has noticed.
+            Err(error) => return (Err(error), true),
+        };
+        let compared = unpanicked(|| self.compare_every_tick(&mut run));
+        (compared, run.was_sabotaged())
+    }
+
+    /// The view's rows after every tick, and the most operator state keys any tick left, without asking the batch.
+    ///
+    /// # Errors
+    /// A failed view, a panic or a bug.
+    pub fn rows_at_every_tick(&self) -> Result<(Vec<Vec<RecordBatch>>, usize), String> {
+        let (mut rows, mut keys_max) = (Vec::new(), 0);
+        unpanicked(|| {
+            self.drive(&mut self.begin(None)?, |run| {
+                rows.push(run.rows()?);
+                keys_max = keys_max.max(run.state_keys());
+                Ok(())
+            })
+        })?;
+        Ok((rows, keys_max))
+    }
+
+    fn begin(&self, bug: Option<Bug>) -> Result<Run, String> {
+        Run::new(&self.query.create_text(), self.partitions, self.config(self.parallelism), bug)
+    }
+
+    fn compare_every_tick(&self, run: &mut Run) -> Result<(), String> {
+        self.drive(run, |run| {
+            let text = self.query.expected_text(run.watermark().micros());
+            let plan = run.batch().plan(&text).map_err(|e| format!("the batch query: {e}"))?;
+            compare::equal(&run.batch().answer(&plan)?, &run.rows()?)
+        })
+    }
+
+    /// Ticks and restarts as the case says; `check` looks after every tick.
+    fn drive(&self, run: &mut Run, mut check: impl FnMut(&Run) -> Result<(), String>) -> Result<(), String> {
         let mut from = 0;
         let cuts: Vec<usize> = self.cuts.iter().copied().chain([self.records.len()]).collect();
         for (index, cut) in cuts.into_iter().enumerate() {
             let cut = cut.clamp(from, self.records.len());
-            run.tick(&self.records[from..cut]).map_err(|e| format!("tick {}: {e}", index + 1))?;
+            run.tick(&self.records[from..cut])
+                .and_then(|_| check(run))
+                .map_err(|e| format!("tick {} (records {from}..{cut}): {e}", index + 1))?;
             from = cut;
-            let text = self.query.expected_text(run.watermark().micros());
-            let plan = run.batch().plan(&text).map_err(|e| format!("the batch query: {e}"))?;
-            let expected = run.batch().answer(&plan)?;
-            compare::equal(&expected, &run.rows()?)
-                .map_err(|e| format!("tick {} (records ..{cut}): {e}", index + 1))?;
             if let Some(Some(parallelism)) = self.restarts.get(index) {
                 run.restart(self.config(*parallelism)).map_err(|e| format!("restart after tick {}: {e}", index + 1))?;
             }
         }
-        run.rows()
+        Ok(())
     }
 
     fn config(&self, parallelism: usize) -> CoreConfig {
         let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
         CoreConfig { execution: ExecutionConfig { parallelism, tasks }, evict: self.evict, ..Default::default() }
     }
+}
 
-    /// The smallest case found that fails like this one, by dropping parts for as long as it still fails.
-    #[must_use]
-    pub fn shrink(self) -> Self {
-        let mut smallest = self;
-        let mut tries = 0;
-        'again: loop {
-            for smaller in smallest.smaller() {
-                tries += 1;
-                if tries > 400 {
-                    return smallest;
-                }
-                if smaller.run().is_err_and(|e| e.starts_with("tick") || e.starts_with("restart")) {
-                    smallest = smaller;
-                    continue 'again;
-                }
-            }
-            return smallest;
-        }
-    }
-
-    fn smaller(&self) -> Vec<Self> {
-        let mut all = Vec::new();
-        let half = self.records.len() / 2;
-        if half > 0 {
-            all.push(self.with_records(self.records[..half].to_vec()));
-            all.push(self.with_records(self.records[half..].to_vec()));
-        }
-        all.extend(self.query.smaller().into_iter().map(|query| Self { query, ..self.clone() }));
-        if self.restarts.iter().any(Option::is_some) {
-            all.push(Self { restarts: vec![None; self.restarts.len()], ..self.clone() });
-        }
-        if self.parallelism > 1 {
-            all.push(Self { parallelism: 1, ..self.clone() });
-        }
-        for index in 0..self.cuts.len() {
-            let mut fewer = self.clone();
-            fewer.cuts.remove(index);
-            fewer.restarts.remove(index);
-            all.push(fewer);
-        }
-        if self.records.len() <= 24 {
-            for index in 0..self.records.len() {
-                let mut fewer = self.records.clone();
-                fewer.remove(index);
-                all.push(self.with_records(fewer));
-            }
-        }
-        all
-    }
-
-    fn with_records(&self, records: Vec<Record>) -> Self {
-        let cuts = self.cuts.iter().map(|cut| (*cut).min(records.len())).collect();
-        Self { records, cuts, ..self.clone() }
-    }
+/// A panic is an answer like any other here, and a wrong one.
+fn unpanicked<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(format!("tick: a panic: {text}"))
+    })
 }
 
 fn parallelism(rng: &mut impl Rng) -> usize {

@@ -2,15 +2,26 @@
 //!
 //! The oracle's parts: [`stream`] makes random topics, [`query`] random views over them, [`run`] drives a view tick by
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
-//! rows, [`compare`] holds the two against each other, and [`case`] puts a case together and shrinks one that fails.
+//! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
+//! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
+//! bugs put in from outside, each of which must be noticed.
 //!
-//! [`kafka`] starts a real broker and [`log_reader`] reads a log into memory.
+//! [`script`] and [`stage`] run golden scripts of ticks; [`binary`] reads what drivers are sent.
+//!
+//! [`kafka`] starts a real broker, [`log_reader`] reads a log into memory, and [`served`] is a whole server.
 
+pub mod accounting;
 pub mod batch;
+pub mod binary;
 pub mod case;
 pub mod compare;
 pub mod kafka;
 pub mod log_reader;
 pub mod query;
 pub mod run;
+pub mod sabotage;
+pub mod script;
+pub mod served;
+pub mod shrink;
+pub mod stage;
 pub mod stream;

@@ -68,7 +68,8 @@ const INTEGERS: [&str; 8] =
     ["k", "v", "v + 1", "k % 3", "coalesce(v, 0)", "abs(v)", "length(g)", "CASE WHEN b THEN v ELSE k END"];
 const TEXTS: [&str; 6] = ["g", "upper(g)", "coalesce(g, 'z')", "g || '!'", "substr(g, 1, 1)", "nullif(g, 'a')"];
 const DECIMALS: [&str; 3] = ["d", "d * 2", "round(d, 1)"];
-const FLOATS: [&str; 3] = ["f", "f * 2", "coalesce(f, 1.5::double precision)"];
+// The decoder knows no negative zero; expressions do.
+const FLOATS: [&str; 5] = ["f", "f * 2", "f * -1", "f * v", "coalesce(f, 1.5::double precision)"];
 const TIMES: [&str; 3] = ["ts", "date_trunc('minute', ts)", "ts + INTERVAL '1 hour'"];
 const OTHERS: [&str; 4] = ["b", "day", "day + INTERVAL '1 day'", "b AND v > 0"];
 const PREDICATES: [&str; 9] = [

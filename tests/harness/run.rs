@@ -1,14 +1,15 @@
 //! A view driven tick by tick, in this thread, with cuts and restarts as the caller chooses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
+use engine::dataflow::Dataflow;
 use engine::delta::Delta;
 use engine::format::json::JsonDecoder;
 use engine::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
-use engine::source::{Headers, PartitionStatus, RawRecord};
+use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
 use engine::view::MaterializedView;
@@ -16,8 +17,10 @@ use server::database::{ingest_spec_of, plan_view};
 use sql::catalog::{Catalog, Definition, NewObject};
 use sql::statement::Statement;
 
+use super::accounting;
 use super::batch::{Batch, GrowingTable};
-use super::stream::{CREATE_SOURCE, Record};
+use super::sabotage::{Bug, Sabotage};
+use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record};
 
 /// A view, its source and the oracle beside it.
 pub struct Run {
@@ -30,8 +33,10 @@ pub struct Run {
     catalog: Arc<Catalog>,
     create: String,
     factory: DecoderFactory,
-    next_offsets: BTreeMap<i32, i64>,
+    next_offsets: Offsets,
     now_micros: i64,
+    /// What is done to the view's plan, input, output and saved state to see whether the oracle notices.
+    sabotage: Option<Sabotage>,
 }
 
 /// The catalog with the one source.
@@ -68,31 +73,33 @@ pub fn plan(catalog: &Arc<Catalog>, create: &str) -> Result<server::database::Pl
 }
 
 impl Run {
-    /// A view that has seen nothing, over a topic of so many partitions, all of them known from the start.
+    /// A view that has seen nothing, over a topic of so many partitions, all of them known from the start. With a `bug`
+    /// everything but the oracle has it.
     ///
     /// # Errors
     /// What the planner refuses.
-    pub fn new(create: &str, partitions: i32, config: CoreConfig) -> Result<Self, String> {
+    pub fn new(create: &str, partitions: i32, config: CoreConfig, bug: Option<Bug>) -> Result<Self, String> {
         let (catalog, spec) = catalog();
         let factory: DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
-        let planned = plan(&catalog, create).map_err(|e| format!("{e} {:?}", e.detail))?;
-        let view = RunningView::try_new(&planned.dataflow, &config).map_err(|e| e.to_string())?;
+        let mut sabotage = bug.map(Sabotage::new);
+        let dataflow = plan_sabotaged(&catalog, create, sabotage.as_mut())?;
+        let view = RunningView::try_new(&dataflow, &config).map_err(text)?;
         let mut used = spec.clone();
         let columns = used.decode.columns.iter().enumerate();
-        let wanted = planned.dataflow.inputs.get("s").cloned().unwrap_or_default();
+        let wanted = dataflow.inputs.get("s").cloned().unwrap_or_default();
         let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
-        used.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(|e| e.to_string())?;
+        used.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(text)?;
         let mut every = spec.clone();
         let columns = (0..every.decode.columns.len()).collect();
-        every.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(|e| e.to_string())?;
+        every.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(text)?;
         let table = GrowingTable::new(every.output_schema());
         let mut core = Core::new(config);
         core.add_source("s", &spec);
         core.add_view("v", view);
         Ok(Self {
             core,
-            ingest: Ingest::new(used, factory.clone()).map_err(|e| e.to_string())?,
-            all: Ingest::new(every, factory.clone()).map_err(|e| e.to_string())?,
+            ingest: Ingest::new(used, factory.clone()).map_err(text)?,
+            all: Ingest::new(every, factory.clone()).map_err(text)?,
             batch: Batch::new(table.clone()),
             table,
             catalog,
@@ -100,6 +107,7 @@ impl Run {
             factory,
             next_offsets: (0..partitions).map(|partition| (partition, 0)).collect(),
             now_micros: 0,
+            sabotage,
         })
     }
 
@@ -113,23 +121,31 @@ impl Run {
         self.core.sources()["s"].watermark
     }
 
-    /// The core, to look at.
-    pub fn core(&self) -> &Core {
-        &self.core
+    /// Keys of the view's operator state.
+    pub fn state_keys(&self) -> usize {
+        self.core.views()["v"].execution.state_keys()
+    }
+
+    /// Whether the bug, if there is one, changed anything so far.
+    pub fn was_sabotaged(&self) -> bool {
+        self.sabotage.as_ref().is_some_and(Sabotage::has_acted)
     }
 
     /// Consumes records and runs one tick over them; returns the view's change.
     ///
     /// # Errors
-    /// A failed view or a bug.
+    /// A failed view, an offset not accounted for, or a bug.
     pub fn tick(&mut self, records: &[Record]) -> Result<Option<Delta>, String> {
+        let before = self.next_offsets.clone();
         let mut raw = Vec::with_capacity(records.len());
         for record in records {
             let offset = self.next_offsets.entry(record.partition).or_default();
+            // Before the first tick nobody knows where the partition begins.
+            *offset += if self.now_micros == 0 && *offset == 0 { 0 } else { record.skipped };
             raw.push(RawRecord {
                 partition: record.partition,
                 offset: *offset,
-                timestamp_ms: Some(super::stream::START_MICROS / 1000 + 3_600_000_000),
+                timestamp_ms: Some(RECORD_TIME_MILLIS),
                 key: None,
                 payload: record.payload.as_deref().map(str::as_bytes),
                 headers: Headers::default(),
@@ -137,26 +153,54 @@ impl Run {
             *offset += 1;
         }
         self.now_micros += 1_000_000;
-        let taken = self.take(&raw).map_err(|e| e.to_string())?;
-        let outcome = self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)]));
-        let outcome = outcome.map_err(|e| e.to_string())?;
+        let taken = self.take(&raw, &before)?;
+        let change = if self.sabotage.is_some() { self.tick_sabotaged(taken)? } else { self.tick_core(taken)? };
+        accounting::check_sums(&self.core.sources()["s"], &self.next_offsets)?;
+        Ok(change)
+    }
+
+    fn tick_core(&mut self, taken: IngestedTick) -> Result<Option<Delta>, String> {
+        let outcome = self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
         Ok(outcome.changelogs.into_iter().next().map(|(_, delta)| delta))
     }
 
-    fn take(&mut self, raw: &[RawRecord<'_>]) -> engine::Result<IngestedTick> {
+    /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
+    fn tick_sabotaged(&mut self, taken: IngestedTick) -> Result<Option<Delta>, String> {
+        let mut view = self.core.remove_view("v").expect("added at the start");
+        let (late, rows) = (taken.late.clone(), Arc::new(taken.batches.clone()));
+        self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
+        let mut input = self.core.input(HashMap::from([("s".to_owned(), rows)]));
+        let sabotage = self.sabotage.as_mut().expect("only a sabotaged run comes here");
+        sabotage.input(&mut input, late.as_ref());
+        let tick = input.tick;
+        let failed = |e: engine::Error| format!("the view failed: {e}");
+        let mut deltas = view.execution.step(Arc::new(input)).map_err(failed)?;
+        sabotage.output(&mut deltas);
+        let applied = view.view.apply(tick, deltas).map_err(failed)?;
+        self.core.add_view("v", view);
+        Ok(Some(applied.changelog).filter(|delta| !delta.is_empty()))
+    }
+
+    fn take(&mut self, raw: &[RawRecord<'_>], before: &Offsets) -> Result<IngestedTick, String> {
         let end = |(partition, position): (&i32, &i64)| {
             (*partition, PartitionStatus { position: *position, end: Some(*position) })
         };
         let status: BTreeMap<_, _> = self.next_offsets.iter().map(end).collect();
-        self.all.push(raw)?;
-        let all = self.all.take(self.now_micros, &status)?;
-        self.ingest.push(raw)?;
-        let taken = self.ingest.take(self.now_micros, &status)?;
-        assert_eq!(all.counts, taken.counts, "what is accepted depends on which columns are used: {:?}", all.errors);
-        assert_eq!(all.watermark, taken.watermark, "the watermark depends on which columns are used");
+        self.all.push(raw).map_err(text)?;
+        let all = self.all.take(self.now_micros, &status).map_err(text)?;
+        self.ingest.push(raw).map_err(text)?;
+        let mut taken = self.ingest.take(self.now_micros, &status).map_err(text)?;
+        if let Some(sabotage) = &mut self.sabotage {
+            sabotage.ingested(&mut taken);
+        }
+        accounting::check_tick(&taken, raw, before, &self.next_offsets)?;
+        if (&all.counts, all.watermark) != (&taken.counts, taken.watermark) {
+            let (all, used) = ((&all.counts, all.watermark), (&taken.counts, taken.watermark));
+            return Err(format!("what is accepted depends on the columns used: {used:?}, with every column {all:?}"));
+        }
         self.table.append(all.batches);
         Ok(taken)
     }
@@ -167,7 +211,7 @@ impl Run {
     /// A bug.
     pub fn rows(&self) -> Result<Vec<RecordBatch>, String> {
         let snapshot = self.core.views()["v"].view.snapshot();
-        snapshot.scan(None).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+        snapshot.scan(None).collect::<Result<Vec<_>, _>>().map_err(text)
     }
 
     /// Saves everything, builds the view anew at another parallelism, and restores it.
@@ -175,20 +219,34 @@ impl Run {
     /// # Errors
     /// A bug.
     pub fn restart(&mut self, config: CoreConfig) -> Result<(), String> {
-        let internal = |e: engine::Error| e.to_string();
         let old = self.core.remove_view("v").expect("added at the start");
-        let saved = old.execution.save().map_err(internal)?;
-        let rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(internal)?;
-        let planned = plan(&self.catalog, &self.create).map_err(|e| e.to_string())?;
-        let mut view = RunningView::try_new(&planned.dataflow, &config).map_err(internal)?;
-        view.execution.restore(saved).map_err(internal)?;
+        let mut saved = old.execution.save().map_err(text)?;
+        let mut rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
+        let (mut state, spec) = (self.ingest.save(), self.ingest.spec().clone());
+        let dataflow = plan_sabotaged(&self.catalog, &self.create, self.sabotage.as_mut())?;
+        if let Some(sabotage) = &mut self.sabotage {
+            sabotage.restart(&mut saved, &mut rows, &mut state, config.execution.parallelism);
+        }
+        let mut view = RunningView::try_new(&dataflow, &config).map_err(text)?;
+        view.execution.restore(saved).map_err(text)?;
         let (tick, _) = self.core.tick_and_now();
-        view.view =
-            MaterializedView::new(planned.dataflow.schema.clone(), planned.dataflow.append_only).map_err(internal)?;
-        view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(internal)?;
+        view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
+        view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
         self.core.add_view("v", view);
-        let (state, spec) = (self.ingest.save(), self.ingest.spec().clone());
-        self.ingest = Ingest::restore(spec, self.factory.clone(), state).map_err(internal)?;
+        self.ingest = Ingest::restore(spec, self.factory.clone(), state).map_err(text)?;
         Ok(())
     }
+}
+
+fn plan_sabotaged(catalog: &Arc<Catalog>, create: &str, sabotage: Option<&mut Sabotage>) -> Result<Dataflow, String> {
+    let planned = plan(catalog, create).map_err(|e| format!("{e} {:?}", e.detail))?;
+    let mut dataflow = planned.dataflow;
+    if let Some(sabotage) = sabotage {
+        sabotage.plan(&mut dataflow).map_err(text)?;
+    }
+    Ok(dataflow)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

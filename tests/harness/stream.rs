@@ -12,6 +12,9 @@ pub const CREATE_SOURCE: &str = "CREATE SOURCE s (
   WATERMARK FOR ts AS ts - INTERVAL '3 seconds' IDLE TIMEOUT NEVER
 ) WITH (connector = 'kafka', bootstrap = 'localhost:1', topic = 't') FORMAT JSON";
 
+/// The record time of every record, ms: far enough ahead that only the broken event times lie in the future.
+pub const RECORD_TIME_MILLIS: i64 = START_MICROS / 1000 + 3_600_000_000;
+
 /// Event times begin here, µs: 2026-03-01 23:59:30, so that a stream crosses midnight.
 pub const START_MICROS: i64 = 1_772_409_570_000_000;
 
@@ -20,8 +23,21 @@ pub const START_MICROS: i64 = 1_772_409_570_000_000;
 pub struct Record {
     /// Its partition.
     pub partition: i32,
+    /// Offsets before it that hold no record: control records, aborted transactions, compaction.
+    pub skipped: i64,
     /// Its value; `None` is a tombstone.
     pub payload: Option<String>,
+}
+
+impl Record {
+    /// The record without one of its fields; `None` if it has no such field.
+    pub fn without(&self, field: &str) -> Option<Self> {
+        let mut fields = serde_json::from_str(self.payload.as_ref()?).ok();
+        let serde_json::Value::Object(fields) = fields.as_mut()? else { return None };
+        fields.remove(field)?;
+        let payload = serde_json::to_string(fields).expect("JSON that was just read");
+        Some(Self { payload: Some(payload), ..self.clone() })
+    }
 }
 
 /// How a stream is made.
@@ -65,7 +81,8 @@ impl StreamShape {
                 Some(record) if again => record.payload.clone(),
                 _ => self.payload(rng, clock),
             };
-            made.push(Record { partition: rng.random_range(0..self.partitions), payload });
+            let skipped = if rng.random_range(0..25) == 0 { rng.random_range(1..4) } else { 0 };
+            made.push(Record { partition: rng.random_range(0..self.partitions), skipped, payload });
         }
         made
     }
@@ -105,7 +122,7 @@ fn rng_keys(keys: i64) -> i64 {
 fn broken(rng: &mut impl Rng, text: &str) -> Option<String> {
     match rng.random_range(0..7) {
         0 => None,
-        1 => Some(text[..text.len() / 2].to_owned()),
+        1 => Some(text[..text.floor_char_boundary(text.len() / 2)].to_owned()),
         2 => Some(text.replace("\"v\": ", "\"v\": \"x\", \"w\": ")),
         3 => Some(text.replace("\"ts\": \"2026", "\"ts\": \"2226")),
         4 => Some(text.replace("\"ts\": ", "\"ts\": null, \"other\": ")),

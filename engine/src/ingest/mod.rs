@@ -174,6 +174,12 @@ impl Ingest {
         &self.spec
     }
 
+    /// Learns where the source begins to read, before its first record: offsets between the two, of an aborted
+    /// transaction for one, then count as skipped.
+    pub fn begin(&mut self, status: &BTreeMap<i32, PartitionStatus>) {
+        self.progress.hear(status);
+    }
+
     /// Rows that wait to be taken: accepted, late and errors.
     pub fn pending_rows(&self) -> usize {
         self.rows.rows() + self.late.rows() + self.errors.rows()

@@ -111,7 +111,7 @@ impl Progress {
     }
 
     /// Hears from the source: partitions it found, and offsets it passed that hold no record.
-    fn hear(&mut self, status: &BTreeMap<i32, PartitionStatus>) {
+    pub(super) fn hear(&mut self, status: &BTreeMap<i32, PartitionStatus>) {
         for (number, status) in status {
             let position = (status.position >= 0).then_some(status.position);
             let Some(at) = self.locate(*number, position) else { continue };

@@ -143,12 +143,13 @@ impl SourceReader {
     /// `Unavailable` if the machine gives no thread.
     pub fn start(
         source: Box<dyn Source>,
-        ingest: Ingest,
+        mut ingest: Ingest,
         options: ReaderOptions,
         clock: Arc<dyn Clock>,
         notify: Notify,
     ) -> Result<Self> {
         let name = format!("read {}", ingest.spec().source);
+        ingest.begin(&source.partitions());
         let reading = Reading {
             ingest: Some(ingest),
             status: source.partitions(),

@@ -98,6 +98,7 @@ impl Backfill {
         self.ingest.plan(&position.exclusions);
         self.ingest.set_until(Some(position.offsets.clone()));
         let mut source = self.opener.open(&self.reached())?;
+        self.ingest.begin(&source.partitions());
         let mut heard = Instant::now();
         while !self.ingest.reached_until() {
             if cancelled() {

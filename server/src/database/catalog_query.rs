@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::sql::sqlparser::ast;
+use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::view::ViewReading;
 use sql::SqlError;
 use sql::binder::{Relation, Relations};
-use sql::catalog::{Definition, Object};
+use sql::catalog::{Definition, Object, SOURCE_RELATIONS};
 
 use super::relations::ReadRelations;
 use super::{Database, Reading, system};
@@ -28,6 +30,9 @@ const DATABASE_OID: u32 = 13_000;
 
 /// The oid of schema `tidemark`, and the first of the tables in it.
 const SYSTEM_SCHEMA_OID: u32 = 14_000;
+
+/// Where the oids of the relations that come with sources begin.
+const COMPANIONS_OID: u32 = 1 << 30;
 
 /// Who asks, as the catalog wants to know it.
 #[derive(Debug, Clone)]
@@ -174,6 +179,7 @@ impl Database {
         let mut relations: Vec<CatalogRelation> = Vec::new();
         for object in reading.catalog.objects() {
             relations.push(relation(object, reading));
+            relations.extend(companions(object));
         }
         for (index, name) in (1..).zip(system::TABLES) {
             let columns = system::columns(name, reading, &self.engine);
@@ -209,6 +215,26 @@ impl Database {
             relations,
         }))
     }
+}
+
+/// `<source>_errors` and `<source>_late`, under oids that follow from the source's own, far above all others.
+fn companions(object: &Object) -> Vec<CatalogRelation> {
+    let Definition::Source(source) = &object.definition else { return vec![] };
+    let schemas = [errors_schema(), late_schema(&source.columns)];
+    let companion = |(index, (suffix, schema)): (u32, (&str, SchemaRef))| CatalogRelation {
+        oid: COMPANIONS_OID + object.oid * 2 + index,
+        schema: "public".into(),
+        name: format!("{}_{suffix}", object.name),
+        kind: RelationKind::Table,
+        columns: schema.fields().iter().cloned().collect(),
+        definition: None,
+        comment: None,
+        column_comments: vec![],
+        rows: None,
+        bytes: None,
+        depends_on: vec![object.oid],
+    };
+    (0..).zip(SOURCE_RELATIONS.into_iter().zip(schemas)).map(companion).collect()
 }
 
 fn relation(object: &Object, reading: &Reading) -> CatalogRelation {

@@ -36,12 +36,13 @@ pub fn definition(create: &CreateSource) -> Result<SourceDefinition, SqlError> {
     Ok(SourceDefinition { name: create.name.clone(), spec, factory, opener })
 }
 
-/// The ingest of a source whose options are all the engine's defaults, for tests that feed it themselves.
+/// The ingest of a source, for tests that feed it themselves. The connector's options are not looked at.
 ///
 /// # Errors
 /// As for [`definition`].
 pub fn ingest_spec_of(create: &CreateSource) -> Result<IngestSpec, SqlError> {
-    ingest_spec(create, &create.name, &[])
+    let own = create.options.iter().filter(|(name, _)| ENGINE_OPTIONS.contains(&name.as_str()));
+    ingest_spec(create, &create.name, &own.cloned().collect::<Vec<_>>())
 }
 
 fn ingest_spec(create: &CreateSource, topic: &str, options: &[(String, String)]) -> Result<IngestSpec, SqlError> {

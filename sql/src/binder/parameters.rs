@@ -74,6 +74,10 @@ impl Visitor for Finder<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Located> {
         match expr {
+            // An array that nothing else is known of is one of texts, as drivers send lists of strings.
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+                self.note(right, || Some(field(DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true))))))
+            }
             Expr::Cast { expr, data_type, .. } => self.note(expr, || types::field(data_type).ok()),
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => match index(name) {
                 Some(index) => self.grow(index),

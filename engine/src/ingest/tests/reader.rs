@@ -229,7 +229,7 @@ fn stopping_gives_back_what_was_read_and_reading_goes_on_from_there() {
     let mut ingest = reading.reader.stop();
     assert_eq!((ingest.pending_rows(), ingest.offsets()), (5, Offsets::new()));
     let tick = ingest.take(0, &BTreeMap::new()).expect("a tick");
-    assert_eq!((tick.rows(), ingest.offsets()), (5, Offsets::from([(0, 5)])));
+    assert_eq!((tick.rows(), ingest.offsets()), (5, Offsets::from([(0, 5), (1, 0)])));
     assert_eq!(state.partitions.len(), 0);
     append_lines(&log, 0, 5..8);
     let source = log.open(&ingest.offsets()).expect("opens");

@@ -1,0 +1,237 @@
+//! Bugs put in from outside, to see that the oracle notices each of them.
+//!
+//! The product has no switch for them. [`plan`] changes the dataflow before it is built, [`flow`] what goes into a view
+//! and what comes out of its plan tick by tick, [`restart`] what was saved. The oracle beside the view (its second reading
+//! of the topic, the batch query, the watermark at which groups are due) is left honest.
+
+mod flow;
+mod plan;
+mod restart;
+
+use arrow::array::RecordBatch;
+use engine::dataflow::Dataflow;
+use engine::dataflow::execution::SavedView;
+use engine::dataflow::runtime::TickInput;
+use engine::delta::Delta;
+use engine::ingest::{IngestState, IngestedTick};
+
+use super::case::Case;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// Plan: hopping windows are one slide too short.
+    HopTooShort,
+    /// Plan: hopping windows begin half a slide too late.
+    HopBeginsLate,
+    /// Plan: groups close one window before they are final.
+    ClosesEarly,
+    /// Plan: groups close one window late.
+    ClosesLate,
+    /// Plan: groups that can still change are evicted.
+    EvictsEarly,
+    /// Plan: groups close by the bound of another key.
+    WrongMonotoneKey,
+    /// Plan: retractions are counted as inserts.
+    WeightsForgotten,
+    /// Plan: an input that retracts is taken for one that does not.
+    TakenForAppendOnly,
+    /// Plan: the FILTER of one call.
+    FilterForgotten,
+    /// Plan: two calls have each other's FILTER.
+    FiltersSwapped,
+    /// Plan: the DISTINCT of one call.
+    DistinctForgotten,
+    /// Plan: rows with a NULL key are left out.
+    NullKeysLost,
+    /// Plan: 0.0 and -0.0 are two keys.
+    ZeroKeysSplit,
+    /// Plan: no NaN is the same key as another.
+    NanKeysSplit,
+    /// Input: one accepted row of each tick does not reach the view.
+    RowLost,
+    /// Input: one accepted row of each tick reaches the view twice.
+    RowTwice,
+    /// Input: late rows reach the view as if they were on time.
+    LateRowsAccepted,
+    /// Input: the view's watermark runs ahead by the delay.
+    WatermarkAhead,
+    /// Input: the view's watermark stands still.
+    WatermarkStuck,
+    /// Input: the first tick after a restart brings the rows of the one before once more.
+    TickReplayed,
+    /// Input: the rows of the first tick after a restart are lost.
+    TickLost,
+    /// Accounting: an accepted row is not counted.
+    OffsetUncounted,
+    /// Accounting: late rows are counted, but not listed.
+    LateRowsUnlisted,
+    /// Accounting: a skipped offset is counted as a tombstone.
+    SkippedMiscounted,
+    /// Output: one retraction of each tick is missed.
+    RetractionMissed,
+    /// Output: weights have the wrong sign.
+    WeightsNegated,
+    /// Output: one changed row of each tick is there twice.
+    ChangeTwice,
+    /// Output: one of the groups that closed is not emitted.
+    ClosedGroupLost,
+    /// Output: the first change after a restart is applied twice.
+    ChangeReplayed,
+    /// Restart: the state of one of several partitions is lost.
+    PartitionLost,
+    /// Restart: state comes back in the wrong partitions.
+    KeyGroupsMisdealt,
+    /// Restart: the rows that a call keeps are lost.
+    KeptRowsLost,
+    /// Restart: groups forget that they were answered.
+    AnswersForgotten,
+    /// Restart: one row of the view is lost.
+    ViewRowLost,
+    /// Restart: partitions forget how far their event time had come.
+    LatenessForgotten,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Self; 35] = [
+        Self::HopTooShort,
+        Self::HopBeginsLate,
+        Self::ClosesEarly,
+        Self::ClosesLate,
+        Self::EvictsEarly,
+        Self::WrongMonotoneKey,
+        Self::WeightsForgotten,
+        Self::TakenForAppendOnly,
+        Self::FilterForgotten,
+        Self::FiltersSwapped,
+        Self::DistinctForgotten,
+        Self::NullKeysLost,
+        Self::ZeroKeysSplit,
+        Self::NanKeysSplit,
+        Self::RowLost,
+        Self::RowTwice,
+        Self::LateRowsAccepted,
+        Self::WatermarkAhead,
+        Self::WatermarkStuck,
+        Self::TickReplayed,
+        Self::TickLost,
+        Self::OffsetUncounted,
+        Self::LateRowsUnlisted,
+        Self::SkippedMiscounted,
+        Self::RetractionMissed,
+        Self::WeightsNegated,
+        Self::ChangeTwice,
+        Self::ClosedGroupLost,
+        Self::ChangeReplayed,
+        Self::PartitionLost,
+        Self::KeyGroupsMisdealt,
+        Self::KeptRowsLost,
+        Self::AnswersForgotten,
+        Self::ViewRowLost,
+        Self::LatenessForgotten,
+    ];
+
+    /// Whether the bug could show in `case` at all, as far as its view and its restarts tell; never false for one it does.
+    pub fn may_touch(self, case: &Case) -> bool {
+        let view = case.query.create_text();
+        let mut restarts = case.restarts.iter().flatten();
+        match self {
+            Self::HopTooShort | Self::HopBeginsLate => view.contains("hop(") && view.contains("GROUP BY"),
+            Self::ClosesEarly | Self::ClosesLate | Self::WatermarkStuck | Self::ClosedGroupLost => {
+                case.query.emit_on_close
+            }
+            Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
+            Self::WrongMonotoneKey => view.contains("GROUP BY"),
+            Self::WeightsForgotten | Self::TakenForAppendOnly => view.contains("AS inner_view"),
+            Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
+            Self::DistinctForgotten => view.contains("(DISTINCT"),
+            Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
+            Self::WatermarkAhead => view.contains("GROUP BY"),
+            Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
+            Self::OffsetUncounted | Self::LateRowsUnlisted => true,
+            Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
+            Self::RetractionMissed => !case.query.emit_on_close,
+            Self::TickReplayed | Self::TickLost | Self::ChangeReplayed => restarts.next().is_some(),
+            Self::ViewRowLost | Self::LatenessForgotten => restarts.next().is_some(),
+            Self::KeptRowsLost => restarts.next().is_some(),
+            Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
+            Self::PartitionLost | Self::KeyGroupsMisdealt => restarts.any(|parallelism| *parallelism > 1),
+        }
+    }
+}
+
+/// A bug at work in one run.
+#[derive(Debug)]
+pub struct Sabotage {
+    bug: Bug,
+    acted: bool,
+    /// No tick came since the last restart.
+    restarted: bool,
+    /// The rows of the last tick.
+    last_rows: Vec<RecordBatch>,
+}
+
+impl Sabotage {
+    /// A bug that has done nothing yet.
+    pub fn new(bug: Bug) -> Self {
+        Self { bug, acted: false, restarted: false, last_rows: Vec::new() }
+    }
+
+    /// Whether it changed anything.
+    pub fn has_acted(&self) -> bool {
+        self.acted
+    }
+
+    /// Changes a view's plan.
+    ///
+    /// # Errors
+    /// DataFusion's, if it does not take the tampered plan.
+    pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
+        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)?;
+        Ok(())
+    }
+
+    /// Changes what one reading of the topic says of a tick, but not its rows.
+    pub fn ingested(&mut self, tick: &mut IngestedTick) {
+        self.acted |= flow::tamper_accounting(self.bug, tick);
+    }
+
+    /// Changes what goes into the view at a tick; `late` are the rows that should not.
+    pub fn input(&mut self, input: &mut TickInput, late: Option<&RecordBatch>) {
+        let honest = flow::rows(input);
+        self.acted |= match self.bug {
+            Bug::TickReplayed if self.restarted => flow::add_rows(input, &self.last_rows),
+            Bug::TickLost if self.restarted => flow::clear_rows(input),
+            bug => flow::tamper_input(bug, input, late),
+        };
+        self.last_rows = honest;
+    }
+
+    /// Changes what comes out of the view's plan at a tick.
+    pub fn output(&mut self, deltas: &mut Vec<Delta>) {
+        let restarted = std::mem::take(&mut self.restarted);
+        self.acted |= match self.bug {
+            Bug::ChangeReplayed if restarted => flow::repeat(deltas),
+            Bug::ChangeReplayed => false,
+            bug => flow::tamper_output(bug, deltas),
+        };
+    }
+
+    /// Changes what was saved: the operators' state, the view's rows, the source's progress. The view goes on at
+    /// `parallelism`.
+    pub fn restart(
+        &mut self,
+        saved: &mut SavedView,
+        rows: &mut Vec<RecordBatch>,
+        state: &mut IngestState,
+        parallelism: usize,
+    ) {
+        self.restarted = true;
+        self.acted |= match self.bug {
+            Bug::ViewRowLost => flow::drop_last_row(rows),
+            Bug::LatenessForgotten => restart::forget_event_times(state),
+            bug => restart::tamper(bug, saved, parallelism),
+        };
+    }
+}
