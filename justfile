@@ -20,10 +20,10 @@ deny:
 
 # The oracle at length: 20,000 random views over random topics.
 oracle cases="20000":
-    TIDEMARK_ORACLE_CASES={{cases}} cargo test --locked -p tidemark-tests --test oracle -- --nocapture
+    TIDEMARK_ORACLE_CASES={{cases}} cargo test --locked --workspace --test oracle -- --nocapture
 
 bench:
-    cargo bench --locked -p tidemark-benches
+    cargo bench --locked --workspace --bench decode --bench nexmark --bench tick --bench latency --bench memory
 
 demo:
     cargo run --release --locked -- demo

@@ -1,6 +1,6 @@
 //! Nexmark from memory-resident JSON, one core: each query's time against decoding the same columns alone.
 //!
-//! `cargo bench -p tidemark-benches --bench nexmark [-- QUERY]`. Rounds of decode and query alternate, so that both meet
+//! `cargo bench --workspace --bench nexmark [-- QUERY]`. Rounds of decode and query alternate, so that both meet
 //! the same machine; the median of each is shown, and the ratio of the medians.
 
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! What a tick costs by itself: one without input, one of 1,000 rows of q5, one of 1,000 rows of q0.
 //!
-//! `cargo bench -p tidemark-benches --bench tick`. Medians and 99th percentiles over many ticks on one core, decode and
+//! `cargo bench --workspace --bench tick`. Medians and 99th percentiles over many ticks on one core, decode and
 //! snapshot included.
 
 use std::time::Instant;

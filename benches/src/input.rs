@@ -9,7 +9,13 @@ pub const CREATE_SOURCE: &str = "CREATE SOURCE bid (
   WATERMARK FOR \"dateTime\" AS \"dateTime\" - INTERVAL '2 seconds' IDLE TIMEOUT NEVER
 ) WITH (connector = 'kafka', bootstrap = 'localhost:1', topic = 'bid') FORMAT JSON";
 
+/// The stream of events of `seed`, so many of all kinds in a second of event time.
+pub fn generator(seed: u64, events_per_second: u64) -> NexmarkGenerator {
+    NexmarkGenerator::new(seed, NexmarkConfig { events_per_second, ..NexmarkConfig::default() })
+}
+
 /// Records in one buffer.
+#[derive(Default)]
 pub struct Records {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -18,17 +24,37 @@ pub struct Records {
 impl Records {
     /// The first `count` bids of the stream of `seed`.
     pub fn bids(seed: u64, count: usize, events_per_second: u64) -> Self {
-        let config = NexmarkConfig { events_per_second, ..NexmarkConfig::default() };
-        let mut events = NexmarkGenerator::new(seed, config);
         let mut records = Self { bytes: Vec::with_capacity(count * 290), ends: Vec::with_capacity(count) };
-        while records.ends.len() < count {
-            let start = records.bytes.len();
-            match events.next(&mut records.bytes) {
-                EventKind::Bid => records.ends.push(records.bytes.len()),
-                _ => records.bytes.truncate(start),
+        records.refill(&mut generator(seed, events_per_second), count);
+        records
+    }
+
+    /// Replaces the records by the next `count` bids of a stream.
+    pub fn refill(&mut self, events: &mut NexmarkGenerator, count: usize) {
+        self.bytes.clear();
+        self.ends.clear();
+        while self.ends.len() < count {
+            let start = self.bytes.len();
+            match events.next(&mut self.bytes) {
+                EventKind::Bid => self.ends.push(self.bytes.len()),
+                _ => self.bytes.truncate(start),
             }
         }
-        records
+    }
+
+    /// Gives every bid another auction.
+    pub fn set_auctions(&mut self, mut auction: impl FnMut() -> u64) {
+        let old = std::mem::take(&mut self.bytes);
+        let ends = std::mem::take(&mut self.ends);
+        let mut start = 0;
+        for end in ends {
+            let bid = &old[start..end];
+            let comma = bid.iter().position(|byte| *byte == b',').expect("more fields follow the auction");
+            self.bytes.extend_from_slice(format!("{{\"auction\":{}", auction()).as_bytes());
+            self.bytes.extend_from_slice(&bid[comma..]);
+            self.ends.push(self.bytes.len());
+            start = end;
+        }
     }
 
     /// Records.

@@ -5,6 +5,8 @@ use std::fmt;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use engine::{Error, ErrorKind};
 
+use crate::diagnosis;
+
 /// A five-character SQLSTATE (PostgreSQL documentation, appendix A).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SqlState(pub &'static str);
@@ -116,9 +118,16 @@ impl std::error::Error for SqlError {}
 impl From<Error> for SqlError {
     fn from(error: Error) -> Self {
         let state = match error.kind() {
+            ErrorKind::Data => {
+                // What a record's values did to an expression, in Arrow's words.
+                let message = error.to_string();
+                return match message.strip_prefix("Arrow error: ") {
+                    Some(message) => diagnosis::value_error(message),
+                    None => Self::new(SqlState::INVALID_TEXT_REPRESENTATION, message),
+                };
+            }
             ErrorKind::Input => SqlState::INVALID_PARAMETER_VALUE,
             ErrorKind::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
-            ErrorKind::Data => SqlState::INVALID_TEXT_REPRESENTATION,
             ErrorKind::Unavailable => SqlState::CONNECTION_FAILURE,
             ErrorKind::Conflict => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             ErrorKind::Cancelled => SqlState::QUERY_CANCELED,

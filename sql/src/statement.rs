@@ -34,7 +34,12 @@ pub enum Statement {
     /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
     ShowObjects(ShowObjects),
     /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
-    Describe(String),
+    Describe {
+        /// The schema, if it is named and not `public`.
+        schema: Option<String>,
+        /// The relation.
+        name: String,
+    },
     /// `SHOW CREATE SOURCE | MATERIALIZED VIEW | VIEW name`.
     ShowCreate(String),
     /// `EXPLAIN [ANALYZE] [VERBOSE] [(options)] query | MATERIALIZED VIEW name | CREATE MATERIALIZED VIEW …`.

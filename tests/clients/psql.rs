@@ -195,16 +195,16 @@ fn control_c_cancels_a_query_and_the_session_goes_on() {
     terminal.type_("SET my.own = 'kept';\n");
     terminal.until("SET\n", |_| {});
     let long = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value % 7 = b.value % 11;";
-    terminal.type_(&format!("{long}\n"));
-    // An early Control-C only empties the line; then the query is given again.
-    let mut asked = 0;
-    terminal.until("canceling statement due to user request", |terminal| {
+    // A Control-C before psql has sent the query only empties the line, so each attempt waits longer for it to run.
+    let mut wait = Duration::from_millis(500);
+    while !terminal.screen().contains("canceling statement due to user request") {
+        assert!(wait < PATIENCE, "never cancelled:\n{}", terminal.screen());
+        terminal.type_(&format!("{long}\n"));
+        std::thread::sleep(wait);
         terminal.type_("\u{3}");
-        asked += 1;
-        if asked % 20 == 0 {
-            terminal.type_(&format!("{long}\n"));
-        }
-    });
+        std::thread::sleep(wait);
+        wait *= 2;
+    }
     // A clean line, then the same session goes on.
     terminal.type_("\u{3}\n");
     terminal.type_("SHOW my.own;\nSELECT 'rows: ' || count(*) FROM per_minute;\n");

@@ -90,6 +90,7 @@ fn duration(text: &str) -> Result<Duration> {
         "" | "ms" | "msec" | "millisecond" | "milliseconds" => value / 1e3,
         "s" | "sec" | "second" | "seconds" => value,
         "min" | "minute" | "minutes" => value * 60.0,
+        "h" | "hour" | "hours" => value * 3600.0,
         "us" | "µs" => value / 1e6,
         _ => return Err(refuse()),
     };
@@ -114,6 +115,7 @@ mod tests {
             ("1 second", "1s"),
             ("0.5s", "500ms"),
             ("2min", "120s"),
+            ("1 hour", "3600s"),
         ] {
             assert_eq!(text.parse::<TickInterval>().expect(text).to_string(), shown);
         }

@@ -14,6 +14,7 @@ use sql::statement::{Parsed, Statement};
 
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
+use super::relations::ReadRelations;
 use super::{Database, Reading, blocking, show};
 use crate::backend::{
     Backend, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag, ScramVerifier,
@@ -127,7 +128,9 @@ impl Database {
                 let schema = batches[0].schema();
                 arrow::compute::concat_batches(&schema, &batches).map_err(Error::from)?
             }
-            Statement::Describe(name) => show::describe(name, reading)?,
+            Statement::Describe { schema, name } => {
+                show::describe(schema.as_deref(), name, reading, &ReadRelations::new(reading, &self.engine))?
+            }
             Statement::ShowCreate(name) => show::create(name, reading)?,
             Statement::Explain(explain) => self.explain(explain, &request.statement.text, reading).await?,
             _ => return Ok(None),
@@ -147,7 +150,7 @@ fn asker_of(request: &Request<'_>) -> Asker {
 fn tag_of(statement: &Statement) -> RowsTag {
     match statement {
         Statement::Explain(_) => RowsTag::Plain("EXPLAIN"),
-        Statement::Describe(_) => RowsTag::Plain("DESCRIBE"),
+        Statement::Describe { .. } => RowsTag::Plain("DESCRIBE"),
         _ => RowsTag::Plain("SHOW"),
     }
 }

@@ -134,7 +134,7 @@ impl TableProvider for FailedView {
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let message = format!("materialized view \"{}\" has failed", self.name);
         let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .detail(self.error.clone())
+            .detail(system::failure(&self.error))
             .hint("mend the cause and create the view again with CREATE OR REPLACE MATERIALIZED VIEW");
         Err(DataFusionError::External(Box::new(error)))
     }

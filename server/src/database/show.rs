@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use sql::binder::{Relation, Relations as _};
 use sql::catalog::{Definition, Object};
 use sql::statement::ShowObjects;
 use sql::{SqlError, SqlState};
 
 use super::Reading;
+use super::relations::ReadRelations;
 
 /// The SELECT that a SHOW stands for.
 pub fn query(show: ShowObjects) -> &'static str {
@@ -34,9 +36,25 @@ pub fn text_table(columns: &[(&str, Vec<Option<String>>)]) -> RecordBatch {
 ///
 /// # Errors
 /// 42P01.
-pub fn describe(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
-    let object = object(name, reading)?;
-    let columns = object.columns.iter();
+pub fn describe(
+    schema: Option<&str>,
+    name: &str,
+    reading: &Reading,
+    relations: &ReadRelations<'_>,
+) -> Result<RecordBatch, SqlError> {
+    let fields = match (schema, object(name, reading)) {
+        (None, Ok(object)) => object.columns.iter().cloned().collect::<Fields>(),
+        // A relation that comes with a source, or one of the system's.
+        (_, missing) => match relations.relation(schema, name) {
+            Some(Relation::Table(table)) => table.schema().fields().clone(),
+            _ => {
+                return Err(missing
+                    .err()
+                    .unwrap_or_else(|| no_relation(&format!("{}.{name}", schema.unwrap_or_default()))));
+            }
+        },
+    };
+    let columns = fields.iter();
     Ok(text_table(&[
         ("column", columns.clone().map(|field| Some(field.name().clone())).collect()),
         ("type", columns.clone().map(|field| Some(sql::types::display(field))).collect()),
@@ -64,7 +82,10 @@ fn without_secrets(object: &Object) -> String {
     secrets.fold(object.text.clone(), |text, (_, value)| text.replace(&value.replace('\'', "''"), "********"))
 }
 
+fn no_relation(name: &str) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+}
+
 fn object<'a>(name: &str, reading: &'a Reading) -> Result<&'a Arc<Object>, SqlError> {
-    let missing = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
-    reading.catalog.get(name).ok_or_else(missing)
+    reading.catalog.get(name).ok_or_else(|| no_relation(name))
 }

@@ -10,9 +10,11 @@ use arrow::array::{
 use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use engine::Error;
 use engine::engine::Engine;
 use engine::ingest::reader::ReaderState;
 use engine::time::Watermark;
+use sql::SqlError;
 use sql::catalog::{Definition, noun};
 use sql::statement::ObjectKind;
 
@@ -183,8 +185,13 @@ fn materialized_views(reading: &Reading) -> RecordBatch {
         .add("watermark", watermark_column(view().map(|v| v.map_or(Watermark::NONE, |v| v.watermark))))
         .bigint("view_bytes", view().map(|v| count(v?.view_bytes as u64)))
         .bigint("state_bytes", view().map(|v| count(v?.state_bytes as u64)))
-        .text("error", view().map(|v| v.and_then(|v| v.error.clone())))
+        .text("error", view().map(|v| v.and_then(|v| v.error.as_deref().map(failure))))
         .batch()
+}
+
+/// Why a view stands still, in SQL's words.
+pub(super) fn failure(message: &str) -> String {
+    SqlError::from(Error::data(message)).message
 }
 
 fn views(reading: &Reading) -> RecordBatch {

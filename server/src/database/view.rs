@@ -156,7 +156,8 @@ impl Database {
             names.push(name.clone());
         }
         let all = catalog.with_readers(&names);
-        if let Some(reader) = all.iter().find(|object| !names.contains(&object.name)).filter(|_| !drop.cascade) {
+        // The oldest first, as Postgres names them.
+        if let Some(reader) = all.iter().rev().find(|object| !names.contains(&object.name)).filter(|_| !drop.cascade) {
             return Err(still_needed(&catalog, &names, &reader.name));
         }
         // Out of the catalog first: nobody begins to read what is about to go.

@@ -13,7 +13,8 @@ use datafusion::common::{Column, DataFusionError, SchemaError, Span};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan};
 
 use self::planning::{known_plan_message, planning};
-use self::values::{arrow_error, value_error};
+use self::values::arrow_error;
+pub(crate) use self::values::value_error;
 use self::words::{clean, lower_first};
 use crate::error::Located;
 use crate::parser::{Places, tokens};

@@ -1,6 +1,7 @@
 //! What cannot be maintained, refused by name.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
 use engine::delta::WEIGHT_COLUMN;
@@ -63,6 +64,11 @@ pub fn refuse_reserved_names(plan: &LogicalPlan) -> Result<(), SqlError> {
 /// The refusal of a plan node: its name in SQL terms, and the fragment of the plan.
 pub fn refuse(plan: &LogicalPlan) -> SqlError {
     let what = match plan {
+        // What set operations are planned as: only they take two NULLs for equal.
+        LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => match join.join_type {
+            JoinType::LeftAnti => "EXCEPT",
+            _ => "INTERSECT",
+        },
         LogicalPlan::Join(_) => "JOIN",
         LogicalPlan::Window(_) => "OVER",
         LogicalPlan::Limit(_) => "LIMIT",

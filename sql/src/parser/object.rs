@@ -56,10 +56,13 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
         } else {
             cursor.expect_word("create")?;
         }
+        if columns {
+            return described(cursor);
+        }
         kind(cursor);
         let (name, _) = cursor.object_name()?;
         cursor.expect_end()?;
-        return Ok(if columns { Statement::Describe(name) } else { Statement::ShowCreate(name) });
+        return Ok(Statement::ShowCreate(name));
     }
     let objects: [(&[&str], ShowObjects); 5] = [
         (&["sources"], ShowObjects::Sources),
@@ -81,10 +84,14 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
 /// `DESCRIBE [kind] name`.
 pub(crate) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     cursor.next();
+    described(cursor)
+}
+
+fn described(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     kind(cursor);
-    let (name, _) = cursor.object_name()?;
+    let (schema, name, _) = cursor.qualified_name()?;
     cursor.expect_end()?;
-    Ok(Statement::Describe(name))
+    Ok(Statement::Describe { schema, name })
 }
 
 /// Skips the kind in `SHOW CREATE VIEW v`: a name says it already. A kind at the end is itself the name.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::Postgres;
@@ -114,11 +115,21 @@ pub(crate) fn split(text: &str) -> Result<Vec<Chunk<'_>>, SqlError> {
                 push(&mut chunks, &places, std::mem::take(&mut current), Some(places.character(token.span.start)))?;
             }
             Token::Whitespace(_) | Token::EOF => {}
-            _ => current.push(token),
+            _ => current.push(without_top(token)),
         }
     }
     push(&mut chunks, &places, current, None)?;
     Ok(chunks)
+}
+
+/// TOP is a name like any other in Postgres; sqlparser would read a limit in every dialect.
+fn without_top(mut token: TokenWithSpan) -> TokenWithSpan {
+    if let Token::Word(word) = &mut token.token
+        && word.keyword == Keyword::TOP
+    {
+        word.keyword = Keyword::NoKeyword;
+    }
+    token
 }
 
 fn push<'t>(

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
@@ -108,9 +108,22 @@ impl Elements {
         let position = cursor.position();
         let sql_type = data_type::parse(cursor)?;
         let field = types::field(&sql_type).map_err(|error| error.at(position))?;
+        if holds_interval(field.data_type()) {
+            return Err(SqlError::unsupported("type interval is not supported in a source").at(position));
+        }
         let nullable = column_options(cursor)?;
         self.columns.push(Arc::new(field.as_ref().clone().with_name(name).with_nullable(nullable)));
         Ok(())
+    }
+}
+
+/// True for intervals and what is made of them: JSON has no spelling for one.
+fn holds_interval(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(_) => true,
+        DataType::List(of) => holds_interval(of.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_interval(field.data_type())),
+        _ => false,
     }
 }
 

@@ -107,10 +107,14 @@ fn objects_are_dropped_shown_and_described() {
         assert!(matches!(one(text), Statement::ShowObjects(objects) if objects == shown), "{text}");
     }
     for text in ["DESCRIBE x", "DESC x", "SHOW COLUMNS FROM x", "SHOW COLUMNS IN public.x", "DESCRIBE TABLE x"] {
-        assert!(matches!(one(text), Statement::Describe(name) if name == "x"), "{text}");
+        assert!(matches!(one(text), Statement::Describe { schema: None, name } if name == "x"), "{text}");
     }
-    assert!(matches!(one("DESCRIBE \"view\""), Statement::Describe(name) if name == "view"));
-    assert!(matches!(one("DESCRIBE view"), Statement::Describe(name) if name == "view"));
+    assert!(matches!(one("DESCRIBE \"view\""), Statement::Describe { schema: None, name } if name == "view"));
+    assert!(matches!(one("DESCRIBE view"), Statement::Describe { schema: None, name } if name == "view"));
+    let system = one("DESCRIBE tidemark.ticks");
+    assert!(
+        matches!(system, Statement::Describe { schema: Some(schema), name } if schema == "tidemark" && name == "ticks")
+    );
     for text in ["SHOW CREATE x", "SHOW CREATE MATERIALIZED VIEW x", "SHOW CREATE SOURCE x", "SHOW CREATE TABLE x"] {
         assert!(matches!(one(text), Statement::ShowCreate(name) if name == "x"), "{text}");
     }
