@@ -11,6 +11,9 @@ use harness::sabotage::Bug;
 /// Within so many cases every seeded bug must be caught.
 const SABOTAGED_CASES_MAX: u64 = 400;
 
+/// A long run says how far it is.
+const PROGRESS_EVERY: u64 = 1_000;
+
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
@@ -27,6 +30,9 @@ fn every_view_equals_the_batch_answer_at_every_tick() {
     let cases = setting("TIDEMARK_ORACLE_CASES", 600);
     let (mut failures, mut closing) = (Vec::new(), 0);
     for seed in first..first + cases {
+        if seed > first && (seed - first) % PROGRESS_EVERY == 0 {
+            println!("{} cases, {} failures", seed - first, failures.len());
+        }
         let case = Case::of(seed);
         let rows = match case.run() {
             Ok(rows) => rows,
