@@ -6,10 +6,10 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use benches::stopwatch::Stopwatch;
 use engine::format::json::JsonDecoder;
 use engine::format::{DecodeSpec, Decoder};
 use engine::source::nexmark::{EventKind, NexmarkConfig, NexmarkGenerator};
@@ -158,30 +158,4 @@ fn arrow_json(name: &'static str, columns: &[FieldRef], used: &[usize], lines: b
         black_box(decoder.flush().expect("a batch").expect("rows").columns().to_vec())
     };
     Way { name, decode: Box::new(decode), nanos: Vec::new() }
-}
-
-/// Measures this thread's time on the processor, or the clock's where the system does not tell.
-struct Stopwatch {
-    on_processor: Option<u64>,
-    clock: Instant,
-}
-
-impl Stopwatch {
-    fn start() -> Self {
-        Self { on_processor: nanos_on_processor(), clock: Instant::now() }
-    }
-
-    fn nanos(&self) -> f64 {
-        match (self.on_processor, nanos_on_processor()) {
-            (Some(start), Some(end)) => (end - start) as f64,
-            _ => self.clock.elapsed().as_nanos() as f64,
-        }
-    }
-}
-
-/// The first number of Linux's schedstat file: ns this thread has run.
-fn nanos_on_processor() -> Option<u64> {
-    // The kernel brings the number up to date when it schedules.
-    std::thread::yield_now();
-    std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok()
 }

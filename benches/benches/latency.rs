@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use benches::input::Records;
+use benches::input::{Records, generator};
 use engine::source::embedded_broker::EmbeddedBroker;
 use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ const LANES: usize = 4;
 const BURST_EVERY: Duration = Duration::from_millis(1);
 /// Time between two questions.
 const PACE: Duration = Duration::from_millis(1);
+/// Bids made at a time.
+const BIDS_AHEAD: usize = 1_000;
 /// Not measured: connections, first batches, caches.
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Measured.
@@ -113,7 +115,7 @@ async fn connect(port: u16) -> Client {
 fn produce(bootstrap: &str, topic: &str, rate: usize, sent: &Sent, stopping: &AtomicBool) {
     let options = ProducerOptions { linger: Duration::from_millis(1), ..ProducerOptions::default() };
     let producer = Producer::new(bootstrap, &options).expect("a producer");
-    let bids = Records::bids(1, 200_000, rate as u64);
+    let (mut events, mut bids) = (generator(1, rate as u64), Records::default());
     let (mut written, mut text) = (0, Vec::with_capacity(512));
     let started = Instant::now();
     while !stopping.load(Ordering::Relaxed) {
@@ -125,9 +127,12 @@ fn produce(bootstrap: &str, topic: &str, rate: usize, sent: &Sent, stopping: &At
                 sent[lane].push(Instant::now());
                 sent[lane].len() - 1
             };
+            if written % BIDS_AHEAD == 0 {
+                bids.refill(&mut events, BIDS_AHEAD);
+            }
             text.clear();
             text.extend_from_slice(format!("{{\"lane\":{lane},\"number\":{number},").as_bytes());
-            text.extend_from_slice(&bids.payload(written % bids.len())[1..]);
+            text.extend_from_slice(&bids.payload(written % BIDS_AHEAD)[1..]);
             let record = OutgoingRecord { partition: Some(lane as i32), payload: Some(&text), ..Default::default() };
             producer.produce(topic, record).expect("room for a record");
             written += 1;

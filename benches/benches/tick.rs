@@ -3,10 +3,9 @@
 //! `cargo bench --workspace --bench tick`. Medians and 99th percentiles over many ticks on one core, decode and
 //! snapshot included.
 
-use std::time::Instant;
-
 use benches::input::Records;
 use benches::pipeline::Pipeline;
+use benches::stopwatch::Stopwatch;
 
 const TICKS: usize = 2_000;
 
@@ -27,9 +26,9 @@ fn main() {
             .map(|tick| {
                 let from = 100_000 + tick * rows;
                 let raw = records.raw(from, from + rows, pipeline.offset());
-                let started = Instant::now();
+                let watch = Stopwatch::start();
                 pipeline.tick(&raw);
-                started.elapsed().as_secs_f64() * 1e6
+                watch.nanos() / 1e3
             })
             .collect();
         micros.sort_by(f64::total_cmp);

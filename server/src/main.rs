@@ -26,6 +26,10 @@ enum Command {
     Sql(SqlArgs),
 }
 
+/// Batches come and go every tick: the system's allocator gives their pages back each time and faults them in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

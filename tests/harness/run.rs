@@ -135,7 +135,7 @@ impl Run {
     ///
     /// # Errors
     /// A failed view, an offset not accounted for, or a bug.
-    pub fn tick(&mut self, records: &[Record]) -> Result<Option<Delta>, String> {
+    pub fn tick(&mut self, records: &[Record]) -> Result<Vec<Delta>, String> {
         let before = self.next_offsets.clone();
         let mut raw = Vec::with_capacity(records.len());
         for record in records {
@@ -159,16 +159,16 @@ impl Run {
         Ok(change)
     }
 
-    fn tick_core(&mut self, taken: IngestedTick) -> Result<Option<Delta>, String> {
+    fn tick_core(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
         let outcome = self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
-        Ok(outcome.changelogs.into_iter().next().map(|(_, delta)| delta))
+        Ok(outcome.changelogs.into_iter().next().map(|(_, deltas)| deltas).unwrap_or_default())
     }
 
     /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
-    fn tick_sabotaged(&mut self, taken: IngestedTick) -> Result<Option<Delta>, String> {
+    fn tick_sabotaged(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
         let mut view = self.core.remove_view("v").expect("added at the start");
         let (late, rows) = (taken.late.clone(), Arc::new(taken.batches.clone()));
         self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
@@ -181,7 +181,7 @@ impl Run {
         sabotage.output(&mut deltas);
         let applied = view.view.apply(tick, deltas).map_err(failed)?;
         self.core.add_view("v", view);
-        Ok(Some(applied.changelog).filter(|delta| !delta.is_empty()))
+        Ok(applied.changelog)
     }
 
     fn take(&mut self, raw: &[RawRecord<'_>], before: &Offsets) -> Result<IngestedTick, String> {

@@ -199,8 +199,10 @@ impl Stage {
             taken.insert(name.clone(), tick);
         }
         let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
-        for (name, delta) in &outcome.changelogs {
-            lines.extend(self.changelog(name, delta)?);
+        for (name, deltas) in &outcome.changelogs {
+            for delta in deltas {
+                lines.extend(self.changelog(name, delta)?);
+            }
         }
         for (name, view) in self.core.views() {
             let known = self.views.get_mut(name).expect("every view is known");

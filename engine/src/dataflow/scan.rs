@@ -22,7 +22,7 @@ use super::runtime::TickRuntime;
 use crate::error::Error;
 
 /// Rows a batch is cut to on its way into a plan, so that a large tick's columns stay in cache.
-const BATCH_ROWS_MAX: usize = 16 * 1024;
+const BATCH_ROWS_MAX: usize = 8 * 1024;
 
 /// A source as a table whose scan yields one tick's accepted rows. All inserts: sources are append-only.
 #[derive(Debug, Clone)]

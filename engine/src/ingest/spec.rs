@@ -60,7 +60,7 @@ impl IngestSpec {
             max_future_skew_micros: Some(MAX_FUTURE_SKEW_MICROS),
             idle_timeout_micros: Some(IDLE_TIMEOUT_MICROS),
             payload_bytes_max: 4096,
-            batch_rows_max: 16_384,
+            batch_rows_max: 8_192,
         }
     }
 

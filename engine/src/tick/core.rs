@@ -72,15 +72,15 @@ impl RunningView {
     }
 
     /// Steps and applies one tick; returns the change of its rows, consolidated. A failed view stays as it is.
-    pub fn tick(&mut self, input: &Arc<TickInput>) -> Option<Delta> {
+    pub fn tick(&mut self, input: &Arc<TickInput>) -> Vec<Delta> {
         if self.failed.is_some() {
-            return None;
+            return Vec::new();
         }
         match self.try_tick(input) {
             Ok(changelog) => changelog,
             Err(error) => {
                 self.failed = Some(error.to_string());
-                None
+                Vec::new()
             }
         }
     }
@@ -106,7 +106,7 @@ impl RunningView {
         })
     }
 
-    fn try_tick(&mut self, input: &Arc<TickInput>) -> Result<Option<Delta>> {
+    fn try_tick(&mut self, input: &Arc<TickInput>) -> Result<Vec<Delta>> {
         // The operators may be left half-way by a panic; a failed view never steps again.
         let step = catch_unwind(AssertUnwindSafe(|| {
             let deltas = self.execution.step(input.clone())?;
@@ -114,14 +114,11 @@ impl RunningView {
             self.view.apply(input.tick, deltas)
         }));
         let applied = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
-        if applied.changelog.is_empty() {
-            return Ok(None);
-        }
         if applied.inserted + applied.deleted > 0 {
             self.changed = input.tick;
             self.changes += applied.inserted + applied.deleted;
         }
-        Ok(Some(applied.changelog))
+        Ok(applied.changelog)
     }
 }
 
@@ -193,8 +190,8 @@ impl SourceTables {
 pub struct TickOutcome {
     /// The tick.
     pub tick: TickId,
-    /// Each changed view's change, consolidated.
-    pub changelogs: Vec<(String, Delta)>,
+    /// Each changed view's change, as [`Applied::changelog`](crate::view::Applied::changelog) has it.
+    pub changelogs: Vec<(String, Vec<Delta>)>,
     /// Accepted rows.
     pub rows: u64,
     /// Rows of views inserted or retracted.
@@ -295,7 +292,8 @@ impl Core {
         let input = Arc::new(self.input(rows));
         for (name, view) in &mut self.views {
             let before = view.changes;
-            if let Some(changelog) = view.tick(&input) {
+            let changelog = view.tick(&input);
+            if !changelog.is_empty() {
                 outcome.changed += view.changes - before;
                 outcome.changelogs.push((name.clone(), changelog));
             }

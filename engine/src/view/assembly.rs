@@ -57,6 +57,19 @@ impl<'a> Assembly<'a> {
         self.sources.push(source);
     }
 
+    /// The rows of `batch`, once each, as chunks of about equal size.
+    ///
+    /// # Errors
+    /// `Data` if a column cannot be copied.
+    pub(super) fn whole(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<Chunk>> {
+        let rows = batch.num_rows();
+        let size = chunk_rows(rows, share_of(batch, rows));
+        let starts = (0..rows).step_by(size);
+        starts
+            .map(|start| Ok(Chunk::new(compacted(schema, &batch.slice(start, size.min(rows - start)))?, None, None)))
+            .collect()
+    }
+
     /// How many rows were picked.
     pub(super) fn len(&self) -> usize {
         self.picks.len()
@@ -70,9 +83,7 @@ impl<'a> Assembly<'a> {
         if self.picks.is_empty() {
             return Ok(Vec::new());
         }
-        let by_bytes = self.bytes.div_ceil(CHUNK_BYTES_MAX);
-        let by_entries = self.picks.len().div_ceil(CHUNK_ENTRIES_MAX);
-        let size = self.picks.len().div_ceil(by_bytes.max(by_entries));
+        let size = chunk_rows(self.picks.len(), self.bytes);
         (0..self.picks.len()).step_by(size).map(|start| self.chunk(start..self.picks.len().min(start + size))).collect()
     }
 
@@ -86,12 +97,23 @@ impl<'a> Assembly<'a> {
         } else {
             interleave_rows(&self.schema, &self.sources, picks)?
         };
-        let columns = batch.columns().iter().map(compact).collect::<Result<Vec<_>>>()?;
-        let batch = batch_of(&self.schema, columns, picks.len())?;
+        let batch = compacted(&self.schema, &batch)?;
         let counts = counts.iter().any(|count| *count != 1).then(|| counts.to_vec());
         let hashes = self.keep_hashes.then(|| self.hashes[range].to_vec());
         Ok(Chunk::new(batch, counts, hashes))
     }
+}
+
+/// `batch`, its columns copied where they pin much more than its rows.
+fn compacted(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(compact).collect::<Result<Vec<_>>>()?;
+    batch_of(schema, columns, batch.num_rows())
+}
+
+/// Rows of each of the equal chunks that `rows` rows of `bytes` make, so that none passes its bounds.
+fn chunk_rows(rows: usize, bytes: usize) -> usize {
+    let chunks = bytes.div_ceil(CHUNK_BYTES_MAX).max(rows.div_ceil(CHUNK_ENTRIES_MAX));
+    rows.div_ceil(chunks.max(1)).max(1)
 }
 
 /// What `rows` rows of average size of `batch` need, in bytes.

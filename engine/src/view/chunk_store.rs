@@ -35,7 +35,7 @@ pub(super) enum Order {
 }
 
 /// Chunks, and which of them want attention.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ChunkStore {
     schema: SchemaRef,
     order: Order,
@@ -117,6 +117,24 @@ impl ChunkStore {
     /// True if a change, even an empty one, would rewrite chunks that are more than half dead.
     pub(super) fn has_sparse(&self) -> bool {
         !self.sparse.is_empty()
+    }
+
+    /// True if `batch` makes chunks that are large enough to be left alone, without other rows.
+    pub(super) fn takes_whole(&self, batch: &RecordBatch) -> bool {
+        is_full(batch.num_rows(), share_of(batch, batch.num_rows()))
+    }
+
+    /// Adds all rows of `batch`, once each, as chunks of their own: without a copy where the batch pins little more than
+    /// its rows. Of a store in order of arrival.
+    ///
+    /// # Errors
+    /// `Data` if rows cannot be copied; some may have been added.
+    pub(super) fn append_whole(&mut self, batch: &RecordBatch) -> Result<()> {
+        debug_assert_eq!(self.order, Order::Arrival);
+        for chunk in Assembly::whole(&self.schema, batch)? {
+            self.put(chunk);
+        }
+        Ok(())
     }
 
     /// Works out a change: `killed` entries go, `added` come.

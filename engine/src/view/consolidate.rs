@@ -27,10 +27,10 @@ pub fn consolidate(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
 }
 
 /// A tick's deltas laid end to end.
-pub(super) struct Gathered {
-    pub(super) rows: RecordBatch,
+struct Gathered {
+    rows: RecordBatch,
     /// `None` where all are 1.
-    pub(super) weights: Option<Int64Array>,
+    weights: Option<Int64Array>,
 }
 
 impl Gathered {
@@ -38,7 +38,7 @@ impl Gathered {
     ///
     /// # Errors
     /// `Data` if the rows are not of `schema`, `Internal` if a delta has more or fewer weights than rows.
-    pub(super) fn new(schema: &SchemaRef, deltas: &[Delta]) -> Result<Self> {
+    fn new(schema: &SchemaRef, deltas: &[Delta]) -> Result<Self> {
         let mut batches = Vec::with_capacity(deltas.len());
         for delta in deltas.iter().filter(|delta| !delta.is_empty()) {
             batches.push(canonical_rows(&delta.rows, schema)?);

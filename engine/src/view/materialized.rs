@@ -15,10 +15,11 @@ use crate::error::{Error, Result};
 use crate::time::TickId;
 use crate::view::assembly::Entry;
 use crate::view::batch::interleave_rows;
+use crate::view::canonical::canonical_rows;
 use crate::view::changelog::row_text;
 use crate::view::chunk::{CHUNK_ENTRIES_MAX, Chunk, Location};
 use crate::view::chunk_store::{Added, ChunkStore, Order};
-use crate::view::consolidate::{Consolidated, Gathered};
+use crate::view::consolidate::Consolidated;
 use crate::view::row_index::RowIndex;
 #[cfg(test)]
 use crate::view::row_keys::RowHasher;
@@ -28,9 +29,10 @@ use crate::view::view_snapshot::ViewSnapshot;
 /// What one tick did to a view.
 #[derive(Debug, Clone)]
 pub struct Applied {
-    /// The tick's changes, floats canonical. Of a retracting view: consolidated, retractions before inserts. Of an
-    /// append-only view: the rows as they came, so that equal rows may stand there more than once.
-    pub changelog: Delta,
+    /// The tick's changes, floats canonical, no delta empty. Of a retracting view: at most one delta, consolidated,
+    /// retractions before inserts. Of an append-only view: the rows as they came, so that equal rows may stand there more
+    /// than once.
+    pub changelog: Vec<Delta>,
     /// Rows that came: the sum of the changelog's positive weights.
     pub inserted: u64,
     /// Rows that went: the sum of its negative weights, without the sign.
@@ -131,42 +133,53 @@ impl MaterializedView {
             return Err(Error::internal(format!("tick {tick} applied to a view after tick {}", self.tick)));
         }
         let changelog = if changes.iter().all(Delta::is_empty) && !self.store.has_sparse() {
-            Delta::empty(self.schema.clone())
+            Vec::new()
         } else if self.index.is_some() {
             self.apply_weighted(&changes)?
         } else {
             self.append(&changes)?
         };
         self.tick = tick;
-        let (inserted, deleted) = count_changes(&changelog);
+        let counts = changelog.iter().map(count_changes);
+        let (inserted, deleted) = counts.fold((0, 0), |sum, delta| (sum.0 + delta.0, sum.1 + delta.1));
         Ok(Applied { changelog, inserted, deleted })
     }
 
-    fn append(&mut self, changes: &[Delta]) -> Result<Delta> {
-        let gathered = Gathered::new(&self.schema, changes)?;
-        let Gathered { rows, weights } = gathered;
-        let changelog = match weights {
-            None => Delta::inserts(rows),
-            Some(weights) if weights.values().iter().all(|weight| *weight > 0) => {
-                Delta { rows, weights: Weights::Signed(weights) }
-            }
+    fn append(&mut self, changes: &[Delta]) -> Result<Vec<Delta>> {
+        let only_comes = |delta: &Delta| match &delta.weights {
+            Weights::Ones => true,
+            Weights::Signed(weights) => weights.values().iter().all(|weight| *weight > 0),
+        };
+        let changelog = if changes.iter().all(only_comes) {
+            // Not laid end to end: a large delta becomes chunks as it is.
+            let came = changes.iter().filter(|delta| !delta.is_empty());
+            came.map(|delta| canonical_delta(delta, &self.schema)).collect::<Result<Vec<_>>>()?
+        } else {
             // Weights of one row may still cancel within the tick.
-            Some(_) => Consolidated::new(&self.keys, &self.schema, changes)?.delta()?,
+            vec![Consolidated::new(&self.keys, &self.schema, changes)?.delta()?]
         };
-        let entry = |row| {
-            let weight = changelog.weight(row);
-            let refuse =
-                |_| Error::internal(format!("an append-only view is to retract {}", row_text(&changelog.rows, row)));
-            Ok(Entry { row, count: u64::try_from(weight).map_err(refuse)?, hash: 0 })
-        };
-        let entries = (0..changelog.num_rows()).map(entry).collect::<Result<Vec<_>>>()?;
         self.check_room(&changelog)?;
-        let plan = self.store.plan(&[], &Added { batch: &changelog.rows, entries })?;
-        self.entries_moved += self.store.commit(plan).moved.len() as u64;
+        let before = self.store.clone();
+        changelog.iter().try_for_each(|delta| self.append_delta(delta)).inspect_err(|_| self.store = before)?;
         Ok(changelog)
     }
 
-    fn apply_weighted(&mut self, changes: &[Delta]) -> Result<Delta> {
+    fn append_delta(&mut self, delta: &Delta) -> Result<()> {
+        if matches!(delta.weights, Weights::Ones) && self.store.takes_whole(&delta.rows) {
+            return self.store.append_whole(&delta.rows);
+        }
+        let entry = |row| {
+            let refuse =
+                |_| Error::internal(format!("an append-only view is to retract {}", row_text(&delta.rows, row)));
+            Ok(Entry { row, count: u64::try_from(delta.weight(row)).map_err(refuse)?, hash: 0 })
+        };
+        let entries = (0..delta.num_rows()).map(entry).collect::<Result<Vec<_>>>()?;
+        let plan = self.store.plan(&[], &Added { batch: &delta.rows, entries })?;
+        self.entries_moved += self.store.commit(plan).moved.len() as u64;
+        Ok(())
+    }
+
+    fn apply_weighted(&mut self, changes: &[Delta]) -> Result<Vec<Delta>> {
         let change = Consolidated::new(&self.keys, &self.schema, changes)?;
         let found = self.find(&change)?;
         let mut added = Added { batch: &change.rows, entries: Vec::with_capacity(change.net.len()) };
@@ -184,7 +197,7 @@ impl MaterializedView {
             }
         }
         let changelog = change.delta()?;
-        self.check_room(&changelog)?;
+        self.check_room(std::slice::from_ref(&changelog))?;
         let plan = self.store.plan(&killed, &added)?;
 
         // Nothing fails from here on.
@@ -204,12 +217,12 @@ impl MaterializedView {
         for (entry, location) in added.entries.iter().zip(placed.added) {
             index.insert(entry.hash, location);
         }
-        Ok(changelog)
+        Ok(if changelog.is_empty() { Vec::new() } else { vec![changelog] })
     }
 
     /// Refuses a change after which rows could no longer be counted.
-    fn check_room(&self, changelog: &Delta) -> Result<()> {
-        let coming = (0..changelog.num_rows()).map(|row| i128::from(changelog.weight(row).max(0))).sum::<i128>();
+    fn check_room(&self, changelog: &[Delta]) -> Result<()> {
+        let coming: i128 = changelog.iter().map(|delta| i128::from(count_changes(delta).0)).sum();
         if coming + i128::from(self.num_rows()) > i128::from(i64::MAX) {
             return Err(Error::data(format!("a view of {} rows is to take in {coming} more", self.num_rows())));
         }
@@ -303,6 +316,11 @@ impl MaterializedView {
         assert!(self.index.as_ref().is_none_or(|index| index.len() == entries));
         self.store.check();
     }
+}
+
+/// `delta` with canonical floats, its columns named as the view's.
+fn canonical_delta(delta: &Delta, schema: &SchemaRef) -> Result<Delta> {
+    Ok(Delta { rows: canonical_rows(&delta.rows, schema)?, weights: delta.weights.clone() })
 }
 
 fn is_row(keys: &Keys, row: usize, others: &Keys, other: usize) -> bool {

@@ -27,7 +27,8 @@ impl Default for Texts {
 }
 
 fn builder(texts: usize, long_bytes: usize) -> StringViewBuilder {
-    let block = long_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX) as u32;
+    // A little more, so that a batch like the one before fits one block.
+    let block = (long_bytes + long_bytes / 8).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX) as u32;
     StringViewBuilder::with_capacity(texts).with_fixed_block_size(block)
 }
 

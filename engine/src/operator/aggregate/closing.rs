@@ -52,7 +52,7 @@ impl ClosingIndex {
         while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() < end) {
             slots.extend(bucket.remove());
         }
-        slots.iter().for_each(|slot| self.places[*slot as usize] = (NULL_TIME, 0));
+        // Their places stay as they are: nothing is noted again under a time that is final, so they name no bucket.
         slots
     }
 

@@ -104,11 +104,13 @@ impl Groups {
 
     /// Drops `slots`.
     pub fn remove(&mut self, slots: &[u32]) {
-        for slot in slots {
-            self.closing.remove(*slot);
-            self.index.remove(*slot);
-            self.groups[*slot as usize] = Group::default();
-        }
+        slots.iter().for_each(|slot| self.closing.remove(*slot));
+        self.index.remove_all(slots);
+    }
+
+    /// Drops `slots`, which [`take_final`](Self::take_final) took.
+    pub fn remove_final(&mut self, slots: &[u32]) {
+        self.index.remove_all(slots);
     }
 
     /// The key columns of `slots`.

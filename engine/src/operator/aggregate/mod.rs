@@ -218,7 +218,7 @@ impl AggregateOperator {
         }
         let rows = self.rows(self.groups.keys(&slots)?, &[], &slots)?;
         if tick.evict {
-            self.remove(&slots);
+            self.remove_final(&slots);
         } else {
             self.groups.mark_closed(&slots);
         }
@@ -229,8 +229,13 @@ impl AggregateOperator {
     fn evict(&mut self, tick: &TickContext) {
         if let Some(end) = tick.closed_below.filter(|_| tick.evict) {
             let slots = self.groups.take_final(end);
-            self.remove(&slots);
+            self.remove_final(&slots);
         }
+    }
+
+    fn remove_final(&mut self, slots: &[u32]) {
+        self.calls.iter_mut().for_each(|(call, _)| call.remove(slots));
+        self.groups.remove_final(slots);
     }
 
     fn remove(&mut self, slots: &[u32]) {
