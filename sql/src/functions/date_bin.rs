@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, TimestampMicrosecondArray};
+use arrow::array::{AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::functions::datetime::date_bin::DateBinFunc;
@@ -49,7 +49,10 @@ impl Stride {
     fn of(interval: IntervalMonthDayNano) -> Result<Self> {
         let IntervalMonthDayNano { months, days, nanoseconds } = interval;
         if months != 0 && (days != 0 || nanoseconds != 0) {
-            return refuse(SqlState::FEATURE_NOT_SUPPORTED, "a stride of months together with days or a time is not supported");
+            return refuse(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "a stride of months together with days or a time is not supported",
+            );
         }
         if nanoseconds % 1_000 != 0 {
             return refuse(SqlState::INVALID_PARAMETER_VALUE, "a stride must be of whole microseconds");
