@@ -21,7 +21,7 @@ use crate::{SqlError, SqlState};
 pub const NAME: &str = "date_bin";
 
 /// µs in a day.
-const DAY: i64 = 86_400_000_000;
+pub(super) const DAY: i64 = 86_400_000_000;
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -38,7 +38,7 @@ impl Default for DateBin {
 
 /// How long a stretch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stride {
+pub(super) enum Stride {
     /// µs, above 0.
     Micros(i64),
     /// Calendar months, above 0.
@@ -182,9 +182,9 @@ impl ScalarUDFImpl for DateBin {
             return exec_err!("{NAME} takes a stride, a time and an optional origin");
         };
         let data_type = time.data_type();
-        let DataType::Timestamp(TimeUnit::Microsecond, zone) = &data_type else {
+        if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return self.of_times_of_day.invoke_with_args(args);
-        };
+        }
         let null = || Ok(ColumnarValue::Scalar(ScalarValue::try_from(&data_type)?));
         let stride = match stride {
             ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(interval))) => Stride::of(*interval)?,
@@ -197,18 +197,24 @@ impl ScalarUDFImpl for DateBin {
             [ColumnarValue::Scalar(origin)] if origin.is_null() => return null(),
             _ => return refuse(SqlState::FEATURE_NOT_SUPPORTED, "the origin of date_bin must be a constant"),
         };
-        if let ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(time, _)) = time {
-            let start = time.map(|time| stride.start(time, origin).ok_or_else(out_of_range)).transpose()?;
-            return Ok(ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(start, zone.clone())));
-        }
-        let times = time.to_array(args.number_rows)?;
-        let starts = starts(times.as_primitive(), stride, origin)?;
-        Ok(ColumnarValue::Array(Arc::new(starts.with_timezone_opt(zone.clone()))))
+        bin(time, args.number_rows, stride, origin)
     }
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
         self.of_times_of_day.output_ordering(input)
     }
+}
+
+/// The start of the stretch that each of the times, timestamps in µs, falls into.
+pub(super) fn bin(time: &ColumnarValue, rows: usize, stride: Stride, origin: i64) -> Result<ColumnarValue> {
+    if let ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(time, zone)) = time {
+        let start = time.map(|time| stride.start(time, origin).ok_or_else(out_of_range)).transpose()?;
+        return Ok(ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(start, zone.clone())));
+    }
+    let times = time.to_array(rows)?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let starts = starts(times, stride, origin)?;
+    Ok(ColumnarValue::Array(Arc::new(starts.with_timezone_opt(times.timezone()))))
 }
 
 fn starts(times: &TimestampMicrosecondArray, stride: Stride, origin: i64) -> Result<TimestampMicrosecondArray> {
