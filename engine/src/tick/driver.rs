@@ -343,9 +343,10 @@ impl Driver {
     fn stage_view(&mut self, new: NewView) -> Result<()> {
         let NewView { name, mut view, used, backfills, opened, cancelled } = new;
         // Until it is shown, the columns of a namesake it replaces are needed as well.
-        if self.used.insert(staged(&name), used).is_some() {
+        if self.used.contains_key(&staged(&name)) {
             return Err(Error::conflict(format!("view \"{name}\" is being created already")));
         }
+        self.used.insert(staged(&name), used);
         if let Err(error) = self.join(&mut view, backfills, opened, &|| cancelled.load(Ordering::Acquire)) {
             self.forget_staged_columns(&name);
             return Err(error);

@@ -35,7 +35,7 @@ pub(super) struct Change {
 
 /// What the engine has ready.
 pub(super) enum Addition {
-    Source(PreparedSource),
+    Source(Box<PreparedSource>),
     View(StagedView),
 }
 
@@ -126,7 +126,7 @@ impl Database {
         let Change { outcome, next, addition, removals } = change;
         let engine = self.engine.clone();
         match addition {
-            Some(Addition::Source(source)) => blocking(move || engine.add_source(source)).await?,
+            Some(Addition::Source(source)) => blocking(move || engine.add_source(*source)).await?,
             Some(Addition::View(view)) => blocking(move || view.show()).await?,
             None => {}
         }

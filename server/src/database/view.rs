@@ -71,7 +71,10 @@ impl Database {
             definition: Definition::Source(Arc::new(create.clone())),
             reads: BTreeSet::new(),
         });
-        Ok(Change { addition: Some(Addition::Source(prepared)), ..Change::new(Outcome::done("CREATE SOURCE"), next) })
+        Ok(Change {
+            addition: Some(Addition::Source(Box::new(prepared))),
+            ..Change::new(Outcome::done("CREATE SOURCE"), next)
+        })
     }
 
     pub(super) async fn create_materialized_view(
