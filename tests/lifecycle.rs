@@ -1,12 +1,24 @@
-//! Views that come, are replaced and go while records flow, on a running engine over a log in memory.
+//! Views that come, are replaced and go while records flow, on a running engine over a log in memory; definitions that
+//! are kept; the longest statements.
+
+#[path = "lifecycle/definitions.rs"]
+mod definitions;
+#[path = "lifecycle/idle.rs"]
+mod idle;
+#[path = "lifecycle/joining.rs"]
+mod joining;
+#[path = "lifecycle/long_statements.rs"]
+mod long_statements;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::dataflow::Dataflow;
 use engine::engine::{Engine, EngineConfig, SourceDefinition};
 use engine::format::json::JsonDecoder;
+use engine::source::SourceOpener;
 use engine::source::memory::MemoryLog;
-use engine::time::SystemClock;
+use engine::time::{Clock, SystemClock};
 use harness::run;
 
 struct Bench {
@@ -18,11 +30,16 @@ struct Bench {
 impl Bench {
     /// An engine with the one source `s` over a log of so many partitions.
     fn new(partitions: usize) -> Self {
+        Self::with(partitions, Arc::new(SystemClock), |log| Arc::new(log))
+    }
+
+    /// The same by another clock, and with the log opened another way.
+    fn with(partitions: usize, clock: Arc<dyn Clock>, open: impl Fn(MemoryLog) -> Arc<dyn SourceOpener>) -> Self {
         let (catalog, spec) = run::catalog();
         let log = MemoryLog::new("t", partitions);
-        let engine = Engine::start(EngineConfig::default(), Arc::new(SystemClock)).expect("a tick thread");
+        let engine = Engine::start(EngineConfig::default(), clock).expect("a tick thread");
         let factory: engine::ingest::DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
-        let opener = Arc::new(log.clone());
+        let opener = open(log.clone());
         engine.create_source(SourceDefinition { name: "s".into(), spec, factory, opener }).expect("a log in memory");
         Self { engine, log, catalog }
     }
@@ -34,9 +51,12 @@ impl Bench {
     }
 
     fn create(&self, name: &str, select: &str) -> engine::Result<()> {
+        self.engine.create_view(name, &self.plan(name, select), &|| false)
+    }
+
+    fn plan(&self, name: &str, select: &str) -> Dataflow {
         let text = format!("CREATE MATERIALIZED VIEW {name} AS {select}");
-        let planned = run::plan(&self.catalog, &text).expect("a view that can be maintained");
-        self.engine.create_view(name, &planned.dataflow, &|| false)
+        run::plan(&self.catalog, &text).expect("a view that can be maintained").dataflow
     }
 
     /// The view's rows, sorted, once everything in the log is in it.

@@ -47,7 +47,7 @@ fn main() {
 }
 
 fn measure(bootstrap: Option<&str>, rate: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = server::runtime().build().expect("a runtime");
     let embedded = bootstrap.is_none().then(|| EmbeddedBroker::start().expect("a broker"));
     let topic = format!("bids-{}-{rate}", std::process::id());
     if let Some(broker) = &embedded {

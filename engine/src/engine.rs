@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,15 +14,27 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::reader::{ReaderState, SourceStatus};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
-use crate::tick::backfill::{Backfill, Position};
+use crate::tick::backfill::{Backfill, Position, SILENCE_MAX};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake};
 use crate::tick::interval::TickInterval;
 use crate::time::Clock;
 use crate::view::{Snapshot, SnapshotStore};
 
-/// A backfill this near to the cut is left to the tick thread.
-const JOIN_RECORDS_MAX: i64 = 200_000;
+/// A backfill this near to the cut is left to the tick thread at once.
+const JOIN_RECORDS_MAX: i64 = 10_000;
+
+/// One this near is left to it after [`APPROACHES_MAX`] more rounds, for records may come as fast as they are read again.
+const JOIN_RECORDS_MOST: i64 = 200_000;
+
+/// How often a backfill within [`JOIN_RECORDS_MOST`] of the cut tries to come nearer.
+const APPROACHES_MAX: usize = 16;
+
+/// How often a caller that waits for the tick thread looks whether it was cancelled.
+const CANCEL_LOOK: Duration = Duration::from_millis(10);
+
+/// The stack of a thread that drops or walks plans, whose depth is that of the longest expression accepted.
+pub const STACK_BYTES: usize = 8 << 20;
 
 /// How many ticks `SHOW TICKS` can list.
 const TICKS_KEPT: usize = 1000;
@@ -60,6 +73,47 @@ pub struct Engine {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A source whose log was found, ready for [`Engine::add_source`].
+#[derive(Debug, Clone)]
+pub struct PreparedSource(Known);
+
+/// A view that stands at the main line's cut and goes along, but is not seen yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct StagedView {
+    name: String,
+    commands: Sender<Command>,
+    done: bool,
+}
+
+impl StagedView {
+    /// Shows the view, in the place of its namesake if there is one.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn show(mut self) -> Result<()> {
+        self.done = true;
+        let (reply, answer) = sync_channel(1);
+        let stopped = || Error::unavailable("the engine has stopped");
+        self.commands.send(Command::ShowView(self.name.clone(), reply)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
+    /// Nothing was staged.
+    fn failed(mut self, error: Error) -> Error {
+        self.done = true;
+        error
+    }
+}
+
+impl Drop for StagedView {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nothing is staged any more once the engine has stopped.
+            let _ = self.commands.send(Command::UnstageView(std::mem::take(&mut self.name)));
+        }
+    }
+}
+
 /// What the handle keeps of a source.
 #[derive(Clone)]
 struct Known {
@@ -85,7 +139,8 @@ impl Engine {
         let core = Core::new(config.core.clone());
         let wake = Wake::new(sender.clone());
         let driver = Driver::new(core, clock, store.clone(), readers.clone(), config.interval, receiver, wake);
-        let thread = std::thread::Builder::new().name("tick".into()).spawn(move || driver.run());
+        let thread =
+            std::thread::Builder::new().name("tick".into()).stack_size(STACK_BYTES).spawn(move || driver.run());
         let thread = thread.map_err(|e| Error::unavailable("cannot start the tick thread").with_source(e))?;
         Ok(Self {
             commands: Mutex::new(sender),
@@ -103,13 +158,29 @@ impl Engine {
     /// # Errors
     /// `Conflict` if the name is taken; the opener's own errors.
     pub fn create_source(&self, definition: SourceDefinition) -> Result<()> {
-        let name = definition.name.clone();
-        if self.sources.read().contains_key(&name) {
-            return Err(Error::conflict(format!("source \"{name}\" already exists")));
+        if self.sources.read().contains_key(&definition.name) {
+            return Err(Error::conflict(format!("source \"{}\" already exists", definition.name)));
         }
+        self.add_source(self.prepare_source(definition)?)
+    }
+
+    /// Finds a source's log and where reading of it starts. Nothing of it is kept before [`add_source`](Self::add_source).
+    ///
+    /// # Errors
+    /// The opener's own.
+    pub fn prepare_source(&self, definition: SourceDefinition) -> Result<PreparedSource> {
         let opened = definition.opener.open(&Offsets::new())?;
-        let start: Offsets = opened.partitions().iter().map(|(p, status)| (*p, status.position)).collect();
-        drop(opened);
+        let start = opened.partitions().iter().map(|(p, status)| (*p, status.position)).collect();
+        Ok(PreparedSource(Known { definition, start }))
+    }
+
+    /// Adds a source, in the place of its namesake if there is one, which no view may read.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn add_source(&self, PreparedSource(known): PreparedSource) -> Result<()> {
+        let Known { definition, start } = &known;
+        let name = definition.name.clone();
         let handle = SourceHandle {
             spec: definition.spec.clone(),
             factory: definition.factory.clone(),
@@ -118,7 +189,7 @@ impl Engine {
             reader: None,
         };
         self.ask(|reply| Command::AddSource(name.clone(), Box::new(handle), reply))?;
-        self.sources.write().insert(name, Known { definition, start });
+        self.sources.write().insert(name, known);
         Ok(())
     }
 
@@ -140,6 +211,15 @@ impl Engine {
     /// `Unsupported` for a plan that cannot be executed, `Unavailable` if a broker is away, `Cancelled`, and the view's
     /// own first failure.
     pub fn create_view(&self, name: &str, dataflow: &Dataflow, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.stage_view(name, dataflow, cancelled)?.show()
+    }
+
+    /// Builds a view as [`create_view`](Self::create_view) does, but unseen: it goes along with the others until it is
+    /// shown or dropped.
+    ///
+    /// # Errors
+    /// As for [`create_view`](Self::create_view).
+    pub fn stage_view(&self, name: &str, dataflow: &Dataflow, cancelled: &dyn Fn() -> bool) -> Result<StagedView> {
         let mut view = RunningView::try_new(dataflow, &self.config)?;
         let used = self.used_columns(dataflow)?;
         let names: Vec<String> = dataflow.inputs.keys().cloned().collect();
@@ -156,8 +236,22 @@ impl Engine {
             }
         }
         self.approach(&names, &mut backfills, &mut view, cancelled)?;
-        let new = NewView { name: name.to_owned(), view, used, backfills, opened };
-        self.ask(|reply| Command::AddView(Box::new(new), reply))
+        let given_up = Arc::new(AtomicBool::new(false));
+        let new = NewView { name: name.to_owned(), view, used, backfills, opened, cancelled: given_up.clone() };
+        let commands = self.commands.lock().clone();
+        let (reply, answer) = sync_channel(1);
+        let stopped = || Error::unavailable("the engine has stopped");
+        commands.send(Command::StageView(Box::new(new), reply)).map_err(|_| stopped())?;
+        let staged = StagedView { name: name.to_owned(), commands, done: false };
+        loop {
+            match answer.recv_timeout(CANCEL_LOOK) {
+                Ok(Ok(())) => return Ok(staged),
+                Ok(Err(error)) => return Err(staged.failed(error)),
+                Err(RecvTimeoutError::Disconnected) => return Err(staged.failed(stopped())),
+                Err(RecvTimeoutError::Timeout) if cancelled() => given_up.store(true, Ordering::Release),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// Where a source that nobody has read yet begins: what its log dropped since it was created is not missed.
@@ -179,7 +273,7 @@ impl Engine {
         Backfill::new(name, opener.clone(), spec, factory.clone(), known.start.clone(), position)
     }
 
-    /// Runs backfills until what is left is little enough for the tick thread.
+    /// Runs backfills until what is left is little enough for the tick thread, which does it while all views wait.
     fn approach(
         &self,
         names: &[String],
@@ -187,21 +281,24 @@ impl Engine {
         view: &mut RunningView,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
+        let mut approaches = 0;
         loop {
             let positions = self.positions(names)?;
             let template = self.template()?;
-            let mut behind = 0;
+            let mut most = 0;
             for backfill in backfills.iter_mut() {
                 let Some(Some(position)) = positions.get(backfill.source()) else { continue };
-                if backfill.behind(position) > JOIN_RECORDS_MAX {
-                    behind += backfill.behind(position);
-                    backfill.run(position, view, &template, cancelled)?;
+                let behind = backfill.behind(position);
+                most = most.max(behind);
+                if behind > JOIN_RECORDS_MAX {
+                    backfill.run(position, view, &template, SILENCE_MAX, cancelled)?;
                 }
             }
             if cancelled() {
                 return Err(Error::new(ErrorKind::Cancelled, "the view's creation was cancelled"));
             }
-            if behind == 0 {
+            approaches += usize::from(most <= JOIN_RECORDS_MOST);
+            if most <= JOIN_RECORDS_MAX || approaches > APPROACHES_MAX {
                 return Ok(());
             }
         }

@@ -18,6 +18,14 @@ pub mod session;
 use config::Config;
 use server::Server;
 
+/// A runtime for a server: its threads' stacks hold whatever recurses over the plan of the longest statement accepted, such
+/// as cloning and dropping it.
+pub fn runtime() -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_stack_size(engine::engine::STACK_BYTES);
+    builder
+}
+
 /// Runs a server until SIGTERM or SIGINT, then stops it cleanly.
 ///
 /// # Errors

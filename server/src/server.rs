@@ -40,7 +40,7 @@ impl Server {
         let pg_listener = bind("pg_addr", config.pg_addr).await?;
         let http_listener = bind("http_addr", config.http_addr).await?;
         let (pg_addr, http_addr) = (local(&pg_listener)?, local(&http_listener)?);
-        let database = Arc::new(Database::start(&config).await.map_err(|e| e.to_string())?);
+        let database = Database::start(&config).await.map_err(|e| e.to_string())?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
@@ -87,6 +87,9 @@ impl Server {
         if ended.await.is_err() {
             tracing::warn!("some sessions did not end in time");
             self.tasks.abort_all();
+        }
+        if tokio::time::timeout(STOP_MAX, self.database.changes_made()).await.is_err() {
+            tracing::warn!("a definition that was being changed is as it was before");
         }
         let database = self.database.clone();
         // The tick thread is joined: not on a thread that serves others.

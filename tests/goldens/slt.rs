@@ -56,7 +56,7 @@ fn run_all(protocol: Protocol) {
     if super::is_updating() && protocol == Protocol::Simple {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = server::runtime().worker_threads(2).build();
     let runtime = runtime.expect("a runtime");
     let mut wrong = Vec::new();
     for path in super::files("slt", "slt") {

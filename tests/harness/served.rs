@@ -25,7 +25,7 @@ impl Served {
     /// # Panics
     /// If it does not start.
     pub fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+        let runtime = server::runtime().worker_threads(2).build();
         let runtime = runtime.expect("a runtime");
         let local = "127.0.0.1:0".parse().expect("an address");
         let config = Config { pg_addr: local, http_addr: local, ..Config::default() };

@@ -1,8 +1,10 @@
 //! The exclusion log: the only input of lateness that is not in the source's own log.
+//!
+//! Entries are kept as long as the source is read. Every replay begins where the live reading did, so each entry decides
+//! about rows that a replay judges; none ever becomes superfluous while a replay is still possible. An entry is 32 bytes, and
+//! there is at most one for each idle timeout that passed between two records of a partition.
 
 use std::collections::BTreeMap;
-
-use crate::source::Offsets;
 
 /// The watermark went on without a partition: from `offset` on, none of its rows below `floor_micros` is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +59,5 @@ impl ExclusionLog {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Exclusion> {
         self.0.values().flatten()
-    }
-
-    /// Drops entries that no reading from `start` on needs: all but the newest at or before it. Partitions not named
-    /// keep theirs.
-    pub(super) fn forget_before(&mut self, start: &Offsets) {
-        for (partition, entries) in &mut self.0 {
-            let Some(start) = start.get(partition) else { continue };
-            let passed = entries.partition_point(|entry| entry.offset <= *start);
-            entries.drain(..passed.saturating_sub(1));
-        }
     }
 }

@@ -134,11 +134,6 @@ impl Ingest {
         self.progress.log.iter().copied().collect()
     }
 
-    /// Drops exclusions that no reading from `start` on needs, such as those of records the log no longer keeps.
-    pub fn forget_exclusions_before(&mut self, start: &Offsets) {
-        self.progress.log.forget_before(start);
-    }
-
     /// Reads up to these offsets and no further, and no partition beside them; `None` reads on. Records beyond are left
     /// unread: to read on, open the source anew at [`offsets`](Self::offsets).
     pub fn set_until(&mut self, until: Option<Offsets>) {
@@ -199,6 +194,11 @@ impl Ingest {
     /// The watermark of the last take.
     pub fn watermark(&self) -> Watermark {
         self.progress.watermark
+    }
+
+    /// When a partition that stays silent is taken for idle, µs of tick time; `None` if no silence is being measured.
+    pub fn next_idle_micros(&self) -> Option<i64> {
+        self.progress.next_idle_micros()
     }
 
     /// Every partition as of the last take, with the bound below which none of its rows is accepted.

@@ -1,6 +1,7 @@
 //! What is known of one partition: how far it was read, its newest event time, its floor, and the exact counts.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::{AddAssign, Sub};
 
 use crate::ingest::exclusion::Exclusion;
@@ -37,6 +38,14 @@ impl Counts {
     /// Records that told the time of an event.
     fn timed(&self) -> u64 {
         self.accepted + self.late
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, accepted, late, errors, tombstones, skipped } = self;
+        write!(f, "{accepted} accepted, {late} late, {errors} errors, {tombstones} tombstones, {skipped} skipped")?;
+        write!(f, " ({bytes} bytes)")
     }
 }
 

@@ -156,6 +156,13 @@ impl Progress {
         }
     }
 
+    /// When the first of the partitions that are not idle will be, if it stays silent from now on.
+    pub(super) fn next_idle_micros(&self) -> Option<i64> {
+        let timeout = self.idle_timeout.filter(|_| self.timed && self.until.is_none())?;
+        let active = self.partitions.iter().filter(|known| !known.progress.excluded);
+        active.filter_map(|known| known.progress.idle_since_micros).min().map(|since| since.saturating_add(timeout))
+    }
+
     /// The watermark when every partition is idle: event time goes on with the clock from the last arrival. It stays
     /// below the newest event time and `now` minus the delay, whichever is later, however far ahead event times ran.
     fn bound_by_clock(&self) -> i64 {

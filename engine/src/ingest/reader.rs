@@ -5,7 +5,7 @@
 //! rows and bytes: beyond that the thread stops polling, and the log itself is the queue.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::{Counts, Ingest, IngestState, IngestedTick, UsedColumns};
-use crate::source::{PartitionStatus, PollBudget, RawRecord, Source};
+use crate::source::{Offsets, PartitionStatus, PollBudget, RawRecord, Source};
 use crate::time::{Clock, Watermark};
 
 /// Called when rows arrived or the reader's state changed. It must not block.
@@ -30,8 +30,10 @@ pub struct ReaderOptions {
     pub pending_bytes_max: usize,
     /// Records of one poll at most; the reader asks for fewer while fewer come.
     pub poll_records_max: usize,
-    /// How long one poll waits for the first record. Stopping may take as long.
+    /// How long one poll waits for the first record, at first; it doubles each time none comes.
     pub poll_wait: Duration,
+    /// The longest wait of a poll. Stopping may take as long.
+    pub poll_wait_max: Duration,
     /// Records decoded without giving way to a tick.
     pub slice_records_max: usize,
     /// The first wait after the source was away; it doubles each time.
@@ -47,6 +49,7 @@ impl Default for ReaderOptions {
             pending_bytes_max: 256 << 20,
             poll_records_max: 16_384,
             poll_wait: Duration::from_millis(50),
+            poll_wait_max: Duration::from_millis(200),
             slice_records_max: 1024,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
@@ -126,6 +129,8 @@ struct Reading {
     listening: bool,
     /// Whether there was a time since the last take without listening.
     deaf: bool,
+    /// Partitions that were not caught up at some time since the last take.
+    lagging: BTreeSet<i32>,
     stopping: bool,
     decode_micros: u64,
 }
@@ -157,6 +162,7 @@ impl SourceReader {
             trouble: None,
             listening: false,
             deaf: true,
+            lagging: BTreeSet::new(),
             stopping: false,
             decode_micros: 0,
         };
@@ -200,6 +206,17 @@ impl SourceReader {
         self.shared.reading.lock().ingest().reached_until()
     }
 
+    /// When a partition that stays silent is taken for idle, µs of tick time; `None` if no silence is being measured.
+    pub fn next_idle_micros(&self) -> Option<i64> {
+        self.shared.reading.lock().ingest().next_idle_micros()
+    }
+
+    /// Tells the thread to stop, and does not wait for it.
+    pub fn begin_stop(&self) {
+        self.shared.reading.lock().stopping = true;
+        self.shared.changed.notify_all();
+    }
+
     /// Calls `with` on the ingest between two slices. Keep it short: reading waits.
     pub fn with_ingest<T>(&self, with: impl FnOnce(&mut Ingest) -> T) -> T {
         with(self.shared.reading.lock().ingest())
@@ -212,8 +229,7 @@ impl SourceReader {
     }
 
     fn join(&mut self) {
-        self.shared.reading.lock().stopping = true;
-        self.shared.changed.notify_all();
+        self.begin_stop();
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was caught there and halted the reader.
             let _ = thread.join();
@@ -243,13 +259,28 @@ impl Reading {
         (self.listening, self.deaf) = (false, true);
     }
 
-    /// What the ingest may know of the partitions: no ends, if the source was not listened to all the time.
+    /// What the ingest may know of the partitions: no end of one that was not listened to, or not caught up, all the time.
     fn heard(&self) -> BTreeMap<i32, PartitionStatus> {
         let mut status = self.status.clone();
-        if self.deaf || self.trouble.is_some() {
-            status.values_mut().for_each(|partition| partition.end = None);
+        let deaf = self.deaf || self.trouble.is_some();
+        for (number, partition) in &mut status {
+            if deaf || self.lagging.contains(number) {
+                partition.end = None;
+            }
         }
         status
+    }
+
+    /// Forgets what held until this take, but not what still does.
+    fn taken(&mut self) {
+        self.deaf = !self.listening;
+        self.lagging.clear();
+        self.note_lag();
+    }
+
+    fn note_lag(&mut self) {
+        let lagging = self.status.iter().filter(|(_, partition)| !partition.caught_up());
+        self.lagging.extend(lagging.map(|(number, _)| *number));
     }
 
     fn report(&mut self) -> SourceStatus {
@@ -287,7 +318,7 @@ impl Shared {
             None => reading.ingest().take(now_micros, &heard)?,
         };
         tick.decode_micros = std::mem::take(&mut reading.decode_micros);
-        reading.deaf = !reading.listening;
+        reading.taken();
         drop(reading);
         self.changed.notify_all();
         Ok(tick)
@@ -317,10 +348,13 @@ impl Shared {
     fn read(&self, source: &mut dyn Source) -> Result<()> {
         let mut records_max = self.options.slice_records_max;
         let mut backoff = self.options.backoff_min;
+        let mut wait = self.options.poll_wait;
         while self.wait_for_room() {
-            match self.poll(source, records_max) {
+            match self.poll(source, records_max, wait) {
                 Ok(handed) => {
                     backoff = self.options.backoff_min;
+                    wait = if handed > 0 { self.options.poll_wait } else { wait * 2 };
+                    wait = wait.min(self.options.poll_wait_max);
                     records_max = self.adapt(records_max, handed);
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -354,9 +388,9 @@ impl Shared {
         !reading.stopping
     }
 
-    fn poll(&self, source: &mut dyn Source, records_max: usize) -> Result<usize> {
+    fn poll(&self, source: &mut dyn Source, records_max: usize, wait: Duration) -> Result<usize> {
         let mut pushed = Ok(());
-        let budget = PollBudget { records_max, wait: self.options.poll_wait };
+        let budget = PollBudget { records_max, wait };
         let polled = source.poll(budget, &mut |records| {
             for slice in records.chunks(self.options.slice_records_max) {
                 if pushed.is_ok() {
@@ -368,10 +402,15 @@ impl Shared {
         let (status, trouble) = (source.partitions(), source.trouble());
         let mut reading = self.reading.lock();
         let recovered = reading.state != ReaderState::Running;
+        // Offsets without a record are consumed too, and partitions without one are found.
+        let positions =
+            |status: &BTreeMap<i32, PartitionStatus>| status.iter().map(|(p, s)| (*p, s.position)).collect();
+        let moved = Offsets::ne(&positions(&reading.status), &positions(&status));
         (reading.status, reading.trouble, reading.state) = (status, trouble, ReaderState::Running);
+        reading.note_lag();
         reading.listening = true;
         drop(reading);
-        if handed > 0 || recovered {
+        if handed > 0 || recovered || moved {
             (self.notify)();
         }
         Ok(handed)

@@ -3,15 +3,19 @@
 //! A backfill reads the source again from its start and judges lateness by the same rule, with the exclusions the live
 //! reader recorded, so it accepts exactly the rows the other views saw. It runs beside the main line in ticks of its
 //! own until it is near the cut; the rest is done between two ticks of the main line, and the view joins.
+//!
+//! At every cut it comes to, its counts have to be those of the live reading, partition by partition. They differ only if
+//! the log itself gives other records than it did (compaction, a topic written over): then there is no view, rather than
+//! one that says something else than those beside it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::RunningView;
 use crate::dataflow::runtime::TickInput;
 use crate::error::{Error, Result};
-use crate::ingest::{DecoderFactory, Exclusion, Ingest, IngestSpec};
+use crate::ingest::{Counts, DecoderFactory, Exclusion, Ingest, IngestSpec};
 use crate::source::{Offsets, PollBudget, Source, SourceOpener};
 use crate::time::Watermark;
 
@@ -24,8 +28,11 @@ const TICK_BYTES_MAX: usize = 128 << 20;
 /// Records of one poll.
 const POLL_RECORDS_MAX: usize = 16 * 1024;
 
-/// How long a backfill waits for the next record before it gives up on the broker.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a backfill beside the main line waits for the next record before it gives up on the broker.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// The same, while the main line waits for the view.
+pub const JOIN_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Where a source is: its cut as of the last tick, and what lateness rests on besides the log.
 #[derive(Debug, Clone)]
@@ -34,6 +41,8 @@ pub struct Position {
     pub offsets: Offsets,
     /// The watermark.
     pub watermark: Watermark,
+    /// What became of every partition's offsets up to here.
+    pub counts: BTreeMap<i32, Counts>,
     /// Every exclusion so far.
     pub exclusions: Vec<Exclusion>,
 }
@@ -83,13 +92,14 @@ impl Backfill {
     /// Reads up to `position` and steps `view` through it. `template` gives the ticks' id and time.
     ///
     /// # Errors
-    /// `Cancelled` when `cancelled` says so, `Unavailable` when the broker falls silent, `Data` when records that the
-    /// other views saw are gone from the log or the view's plan fails on a row.
+    /// `Cancelled` when `cancelled` says so, `Unavailable` when the broker is silent for `silence_max`, `Data` when the
+    /// records that the other views saw are not in the log any more or the view's plan fails on a row.
     pub fn run(
         &mut self,
         position: &Position,
         view: &mut RunningView,
         template: &TickInput,
+        silence_max: Duration,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         if self.behind(position) <= 0 {
@@ -107,7 +117,7 @@ impl Backfill {
             let (before, polled) = (self.reached(), self.poll(source.as_mut())?);
             if polled > 0 {
                 heard = Instant::now();
-            } else if heard.elapsed() > SILENCE_MAX {
+            } else if heard.elapsed() > silence_max {
                 let trouble = source.trouble().unwrap_or_else(|| "no record came".into());
                 return Err(Error::unavailable(format!("cannot read source \"{}\" again: {trouble}", self.name)));
             }
@@ -120,7 +130,27 @@ impl Backfill {
                 heard = Instant::now();
             }
         }
-        self.tick(source.as_ref(), view, template)
+        self.tick(source.as_ref(), view, template)?;
+        self.check_counts(position)
+    }
+
+    /// A reading that accepted other rows than the live one must not become a view.
+    fn check_counts(&self, position: &Position) -> Result<()> {
+        let counted: BTreeMap<i32, Counts> = self.ingest.partitions().map(|(p, read, _)| (p, read.counts)).collect();
+        for (partition, live) in &position.counts {
+            let again = counted.get(partition).copied().unwrap_or_default();
+            if again != *live {
+                let message = format!(
+                    "source \"{}\" cannot be read a second time: partition {partition} gave {live}, and now {again}",
+                    self.name
+                );
+                return Err(Error::data(format!(
+                    "{message}. Records were removed from the topic, by compaction for one, or it was written over; \
+                     to build the view from what it holds now, drop the source with CASCADE and create it and its views again"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn poll(&mut self, source: &mut dyn Source) -> Result<usize> {

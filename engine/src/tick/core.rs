@@ -27,11 +27,18 @@ pub struct CoreConfig {
     pub evict: bool,
     /// Rows that `<source>_errors` and `<source>_late` keep at most, each; older ones go, counts stay exact.
     pub quarantine_rows_max: usize,
+    /// Bytes of rows that they keep at most, each.
+    pub quarantine_bytes_max: usize,
 }
 
 impl Default for CoreConfig {
     fn default() -> Self {
-        Self { execution: ExecutionConfig::default(), evict: true, quarantine_rows_max: 10_000 }
+        Self {
+            execution: ExecutionConfig::default(),
+            evict: true,
+            quarantine_rows_max: 10_000,
+            quarantine_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -145,10 +152,10 @@ pub struct SourceTables {
 
 impl SourceTables {
     /// Nothing consumed yet.
-    pub fn new(spec: &IngestSpec, rows_max: usize) -> Self {
+    pub fn new(spec: &IngestSpec, rows_max: usize, bytes_max: usize) -> Self {
         Self {
-            errors: RingTable::new(errors_schema(), rows_max),
-            late: RingTable::new(late_schema(&spec.decode.columns), rows_max),
+            errors: RingTable::new(errors_schema(), rows_max, bytes_max),
+            late: RingTable::new(late_schema(&spec.decode.columns), rows_max, bytes_max),
             watermark: Watermark::NONE,
             offsets: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -170,16 +177,17 @@ impl SourceTables {
     }
 
     fn absorb(&mut self, ingested: &IngestedTick) -> Result<()> {
+        self.watermark = ingested.watermark;
+        self.offsets.extend(ingested.offsets.iter().map(|(partition, (_, to))| (*partition, *to)));
+        for (partition, counts) in &ingested.counts {
+            *self.counts.entry(*partition).or_default() += *counts;
+        }
+        // Last: what cannot be kept is counted all the same.
         if let Some(errors) = &ingested.errors {
             self.errors.append(errors)?;
         }
         if let Some(late) = &ingested.late {
             self.late.append(late)?;
-        }
-        self.watermark = ingested.watermark;
-        self.offsets.extend(ingested.offsets.iter().map(|(partition, (_, to))| (*partition, *to)));
-        for (partition, counts) in &ingested.counts {
-            *self.counts.entry(*partition).or_default() += *counts;
         }
         Ok(())
     }
@@ -208,6 +216,8 @@ pub struct Core {
     now_micros: i64,
     sources: BTreeMap<String, SourceTables>,
     views: BTreeMap<String, RunningView>,
+    /// Views that go along but are not seen yet.
+    staged: BTreeMap<String, RunningView>,
     instances: u64,
 }
 
@@ -220,6 +230,7 @@ impl Core {
             now_micros: 0,
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
+            staged: BTreeMap::new(),
             instances: 0,
         }
     }
@@ -244,9 +255,11 @@ impl Core {
         &self.views
     }
 
-    /// Adds a source that has consumed nothing.
+    /// Adds a source that has consumed nothing, or lets one begin anew.
     pub fn add_source(&mut self, name: &str, spec: &IngestSpec) {
-        self.sources.insert(name.to_owned(), SourceTables::new(spec, self.config.quarantine_rows_max));
+        let CoreConfig { quarantine_rows_max, quarantine_bytes_max, .. } = self.config;
+        let tables = SourceTables::new(spec, quarantine_rows_max, quarantine_bytes_max);
+        self.sources.insert(name.to_owned(), tables);
     }
 
     /// Removes a source; its views must be gone.
@@ -259,6 +272,22 @@ impl Core {
         self.instances += 1;
         view.instance = self.instances;
         self.views.insert(name.to_owned(), view);
+    }
+
+    /// Adds a view that has consumed exactly what its sources have, and that nobody sees before [`show_view`](Self::show_view).
+    pub fn stage_view(&mut self, name: &str, view: RunningView) {
+        self.staged.insert(name.to_owned(), view);
+    }
+
+    /// Shows a staged view, in the place of its namesake if there is one. False if none is staged under that name.
+    pub fn show_view(&mut self, name: &str) -> bool {
+        let staged = self.staged.remove(name);
+        staged.map(|view| self.add_view(name, view)).is_some()
+    }
+
+    /// Removes a staged view; its namesake stays.
+    pub fn unstage_view(&mut self, name: &str) -> Option<RunningView> {
+        self.staged.remove(name)
     }
 
     /// Removes a view.
@@ -290,6 +319,9 @@ impl Core {
             rows.insert(name, Arc::new(ingested.batches));
         }
         let input = Arc::new(self.input(rows));
+        for view in self.staged.values_mut() {
+            view.tick(&input);
+        }
         for (name, view) in &mut self.views {
             let before = view.changes;
             let changelog = view.tick(&input);

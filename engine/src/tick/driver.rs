@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use super::backfill::{Backfill, Position};
+use super::backfill::{Backfill, JOIN_SILENCE_MAX, Position};
 use super::core::{Core, RunningView};
 use super::interval::TickInterval;
 use crate::error::{Error, Result};
@@ -22,8 +22,16 @@ use crate::source::{Offsets, Source, SourceOpener};
 use crate::time::Clock;
 use crate::view::{SnapshotStore, TickStats};
 
-/// How often a tick is considered when no data comes: idle partitions and the clock move watermarks too.
-const HEARTBEAT: Duration = Duration::from_millis(50);
+/// How soon after data a tick is considered though none comes: idle partitions and the clock move watermarks too. Each
+/// such look waits twice as long as the one before.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+
+/// The longest wait between two looks.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// While all partitions of a source are idle, a look comes this many times in an idle timeout: then it is the clock that
+/// moves the watermark.
+const LOOKS_PER_IDLE_TIMEOUT: u32 = 4;
 
 /// What the tick thread is asked for; each carries where to answer.
 pub enum Command {
@@ -33,8 +41,12 @@ pub enum Command {
     RemoveSource(String, SyncSender<Result<()>>),
     /// Where each of these sources is; `None` for one that is not read yet.
     Positions(Vec<String>, SyncSender<Result<BTreeMap<String, Option<Position>>>>),
-    /// Lets a view join, in the place of its namesake if there is one.
-    AddView(Box<NewView>, SyncSender<Result<()>>),
+    /// Lets a view join, unseen.
+    StageView(Box<NewView>, SyncSender<Result<()>>),
+    /// Shows a staged view, in the place of its namesake if there is one.
+    ShowView(String, SyncSender<Result<()>>),
+    /// Removes a staged view.
+    UnstageView(String),
     /// Removes a view.
     RemoveView(String, SyncSender<Result<()>>),
     /// Paces ticks anew.
@@ -73,6 +85,8 @@ pub struct NewView {
     pub backfills: Vec<Backfill>,
     /// For each source that is not: a reader opened at its start.
     pub opened: BTreeMap<String, Box<dyn Source>>,
+    /// Set when nobody wants the view any more.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 /// The running readers by source, for those outside the tick thread who want to know how a source stands.
@@ -89,6 +103,9 @@ pub struct Driver {
     interval: TickInterval,
     commands: Receiver<Command>,
     wake: Wake,
+    /// How long the next look waits at most, and when it is due earlier because a partition becomes idle.
+    look: Duration,
+    idle_due: Option<Instant>,
 }
 
 /// Tells the tick thread that data came, once until it has looked.
@@ -125,7 +142,8 @@ impl Driver {
         wake: Wake,
     ) -> Self {
         let (sources, used) = (BTreeMap::new(), BTreeMap::new());
-        Self { core, clock, store, readers, sources, used, interval, commands, wake }
+        let (look, idle_due) = (LOOK_MIN, None);
+        Self { core, clock, store, readers, sources, used, interval, commands, wake, look, idle_due }
     }
 
     /// Runs ticks until told to stop. Should it panic, those who wait for a tick are told that none will come.
@@ -134,7 +152,8 @@ impl Driver {
         if catch_unwind(AssertUnwindSafe(|| self.run_ticks())).is_err() {
             tracing::error!("the tick thread panicked: no further tick will come; restart the server");
         }
-        // The last handle on a reader stops it.
+        // The last handle on a reader stops it; all are told before any is waited for.
+        self.sources.values().flat_map(|source| &source.reader).for_each(|reader| reader.begin_stop());
         self.readers.write().clear();
         self.sources.clear();
         store.close();
@@ -158,23 +177,42 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             last_start = Instant::now();
+            self.look = if data { LOOK_MIN } else { (self.look * 2).min(self.look_max()) };
             data = false;
             self.wake.pending.store(false, Ordering::Release);
             if let Err(error) = self.tick(BTreeMap::new()) {
                 tracing::error!(%error, "a tick failed");
             }
+            self.idle_due = self.next_idle();
         }
     }
 
+    /// How long to wait when no data comes.
     fn idle_wait(&self, last_start: Instant) -> Duration {
-        let pace = self.interval.shortest().max(HEARTBEAT);
-        pace.saturating_sub(last_start.elapsed())
+        let due = self.idle_due.map_or(self.look, |due| due.saturating_duration_since(last_start).min(self.look));
+        due.max(LOOK_MIN).max(self.interval.shortest()).saturating_sub(last_start.elapsed())
+    }
+
+    fn look_max(&self) -> Duration {
+        let running = self.sources.values().filter(|source| source.reader.is_some());
+        let shortest = running.filter_map(|source| source.spec.idle_timeout_micros).min();
+        let shortest = shortest.map(|micros| Duration::from_micros(micros.unsigned_abs()) / LOOKS_PER_IDLE_TIMEOUT);
+        shortest.map_or(LOOK_MAX, |wait| wait.clamp(LOOK_MIN, LOOK_MAX))
+    }
+
+    /// When the next partition becomes idle, if no record comes before.
+    fn next_idle(&self) -> Option<Instant> {
+        let now_micros = self.clock.now_micros();
+        let readers = self.sources.values().filter_map(|source| source.reader.as_ref());
+        let due = readers.filter_map(|reader| reader.next_idle_micros()).min()?;
+        Instant::now().checked_add(Duration::from_micros(u64::try_from(due.saturating_sub(now_micros)).unwrap_or(0)))
     }
 
     fn obey(&mut self, command: Command) {
         // An answer nobody waits for any more is no error: the caller was cancelled.
         match command {
             Command::AddSource(name, source, reply) => {
+                self.stop_reading(&name);
                 self.core.add_source(&name, &source.spec);
                 self.sources.insert(name, *source);
                 let _ = reply.send(self.publish());
@@ -187,9 +225,19 @@ impl Driver {
                 let positions = names.iter().map(|name| Ok((name.clone(), self.position(name)?)));
                 let _ = reply.send(positions.collect());
             }
-            Command::AddView(view, reply) => {
-                let _ = reply.send(self.add_view(*view));
+            Command::StageView(view, reply) => {
+                self.look = LOOK_MIN;
+                self.idle_due = None;
+                let name = view.name.clone();
+                // Whoever asked is gone: then nobody will show the view either.
+                if reply.send(self.stage_view(*view)).is_err() {
+                    self.unstage_view(&name);
+                }
             }
+            Command::ShowView(name, reply) => {
+                let _ = reply.send(self.show_view(&name));
+            }
+            Command::UnstageView(name) => self.unstage_view(&name),
             Command::RemoveView(name, reply) => {
                 self.core.remove_view(&name);
                 let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish()));
@@ -201,9 +249,21 @@ impl Driver {
     }
 
     fn remove_source(&mut self, name: &str) {
-        self.readers.write().remove(name);
+        self.stop_reading(name);
         self.core.remove_source(name);
         self.sources.remove(name);
+    }
+
+    /// Stops a source's reader, beside the ticks: it may be in the middle of a poll.
+    fn stop_reading(&mut self, name: &str) {
+        self.readers.write().remove(name);
+        let Some(reader) = self.sources.get_mut(name).and_then(|source| source.reader.take()) else { return };
+        reader.begin_stop();
+        let thread = std::thread::Builder::new().name(format!("stop {name}"));
+        // Without a thread the closure is dropped here, and the reader with it.
+        if let Err(error) = thread.spawn(move || drop(reader)) {
+            tracing::warn!(source = %name, %error, "no thread to stop a reader");
+        }
     }
 
     fn position(&self, name: &str) -> Result<Option<Position>> {
@@ -214,6 +274,7 @@ impl Driver {
         Ok(Some(Position {
             offsets,
             watermark: tables.watermark,
+            counts: tables.counts.clone(),
             exclusions: reader.with_ingest(|ingest| ingest.exclusions()),
         }))
     }
@@ -279,23 +340,41 @@ impl Driver {
         self.store.publish(self.core.snapshot(&newest, partition))
     }
 
-    fn add_view(&mut self, new: NewView) -> Result<()> {
-        let NewView { name, mut view, used, backfills, opened } = new;
-        // Until it has joined, the columns of a namesake it replaces are needed as well.
-        let joining = format!("{name}\u{1}joining");
-        self.used.insert(joining.clone(), used);
-        let joined = self.join(&mut view, backfills, opened);
-        let used = self.used.remove(&joining).unwrap_or_default();
-        if let Err(error) = joined {
-            let restored = self.columns_in_use().and_then(|used| self.tick(used));
-            if let Err(error) = restored {
-                tracing::error!(%error, "the columns of a view that did not join are still decoded");
-            }
+    fn stage_view(&mut self, new: NewView) -> Result<()> {
+        let NewView { name, mut view, used, backfills, opened, cancelled } = new;
+        // Until it is shown, the columns of a namesake it replaces are needed as well.
+        if self.used.contains_key(&staged(&name)) {
+            return Err(Error::conflict(format!("view \"{name}\" is being created already")));
+        }
+        self.used.insert(staged(&name), used);
+        if let Err(error) = self.join(&mut view, backfills, opened, &|| cancelled.load(Ordering::Acquire)) {
+            self.forget_staged_columns(&name);
             return Err(error);
         }
-        self.used.insert(name.clone(), used);
-        self.core.add_view(&name, view);
+        self.core.stage_view(&name, view);
+        Ok(())
+    }
+
+    fn show_view(&mut self, name: &str) -> Result<()> {
+        if !self.core.show_view(name) {
+            return Err(Error::internal(format!("view \"{name}\" was not prepared")));
+        }
+        let used = self.used.remove(&staged(name)).unwrap_or_default();
+        self.used.insert(name.to_owned(), used);
+        self.stop_unused();
         self.publish()
+    }
+
+    fn unstage_view(&mut self, name: &str) {
+        if self.core.unstage_view(name).is_some() {
+            self.forget_staged_columns(name);
+        }
+    }
+
+    fn forget_staged_columns(&mut self, name: &str) {
+        if let Err(error) = self.forget_columns(&staged(name)) {
+            tracing::error!(%error, "the columns of a view that did not join are still decoded");
+        }
     }
 
     /// Brings a view to the main line's cut: the tick in which sources begin to materialise its columns too.
@@ -304,6 +383,7 @@ impl Driver {
         view: &mut RunningView,
         backfills: Vec<Backfill>,
         opened: BTreeMap<String, Box<dyn Source>>,
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let used = self.columns_in_use()?;
         let failed = self.tick(used.clone())?;
@@ -312,7 +392,8 @@ impl Driver {
         }
         for mut backfill in backfills {
             let position = self.position(backfill.source())?.ok_or_else(|| gone(backfill.source()))?;
-            backfill.run(&position, view, &self.core.input(Default::default()), &|| false)?;
+            let template = self.core.input(Default::default());
+            backfill.run(&position, view, &template, JOIN_SILENCE_MAX, cancelled)?;
         }
         for (name, source) in opened {
             self.start_reading(&name, source, used.get(&name))?;
@@ -335,6 +416,8 @@ impl Driver {
         let notify = Arc::new(move || wake.data());
         let ingest = Ingest::new(source.spec.clone(), source.factory.clone())?;
         let reader = SourceReader::start(opened, ingest, ReaderOptions::default(), self.clock.clone(), notify)?;
+        // A source that was read before begins anew, and counts anew.
+        self.core.add_source(name, &source.spec);
         let reader = Arc::new(reader);
         self.readers.write().insert(name.to_owned(), reader.clone());
         source.reader = Some(reader);
@@ -354,9 +437,23 @@ impl Driver {
 
     fn forget_columns(&mut self, view: &str) -> Result<()> {
         self.used.remove(view);
+        self.stop_unused();
         let used = self.columns_in_use()?;
         self.tick(used).map(|_| ())
     }
+
+    /// Stops the readers of sources that no view reads any more. What they counted and quarantined stays to be seen.
+    fn stop_unused(&mut self) {
+        let used = |name: &String| self.used.values().any(|sources| sources.contains_key(name));
+        let running = self.sources.iter().filter(|(_, source)| source.reader.is_some());
+        let unused: Vec<String> = running.map(|(name, _)| name).filter(|name| !used(name)).cloned().collect();
+        unused.iter().for_each(|name| self.stop_reading(name));
+    }
+}
+
+/// The name under which the columns of a view are kept that is not seen yet; no view can have it.
+fn staged(view: &str) -> String {
+    format!("{view}\u{1}staged")
 }
 
 fn union(a: &[usize], b: &[usize]) -> Vec<usize> {

@@ -1,7 +1,9 @@
 //! A bounded table of the newest rows: what a source could not decode, what came late.
 //!
-//! Rows are appended; past the bound the oldest go first. Everything ever appended is counted, so a row that is no longer
-//! there is still accounted for.
+//! Rows are appended; past a bound, of rows or of their bytes, the oldest go first. Everything ever appended is counted,
+//! so a row that is no longer there is still accounted for.
+
+use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -11,22 +13,27 @@ use crate::view::assembly::Entry;
 use crate::view::batch::batch_of;
 use crate::view::chunk::Location;
 use crate::view::chunk_store::{Added, ChunkStore, Order};
+use crate::view::compact::needed_bytes;
 use crate::view::view_snapshot::ViewSnapshot;
 
-/// The last rows appended, at most so many of them, oldest first.
+/// The last rows appended, at most so many rows and bytes of them, oldest first.
 #[derive(Debug)]
 pub struct RingTable {
     schema: SchemaRef,
     store: ChunkStore,
     rows_max: usize,
+    bytes_max: usize,
+    /// What each row needs, oldest first.
+    row_bytes: VecDeque<usize>,
+    rows_bytes: usize,
     total_rows: u64,
 }
 
 impl RingTable {
-    /// An empty table that keeps the last `rows_max` rows.
-    pub fn new(schema: SchemaRef, rows_max: usize) -> Self {
+    /// An empty table that keeps the last `rows_max` rows, or fewer if these need more than `bytes_max` bytes.
+    pub fn new(schema: SchemaRef, rows_max: usize, bytes_max: usize) -> Self {
         let store = ChunkStore::new(schema.clone(), Order::Arrival);
-        Self { schema, store, rows_max, total_rows: 0 }
+        Self { schema, store, rows_max, bytes_max, row_bytes: VecDeque::new(), rows_bytes: 0, total_rows: 0 }
     }
 
     /// The columns.
@@ -34,16 +41,32 @@ impl RingTable {
         &self.schema
     }
 
-    /// Appends rows; the oldest rows beyond the bound go. The cost is that of the rows appended.
+    /// Appends rows; the oldest rows beyond the bounds go. A row that alone is beyond the bound in bytes is counted and not
+    /// kept. The cost is that of the rows appended.
     ///
     /// # Errors
     /// `Data` if the rows are not of the schema. The table is then as before.
     pub fn append(&mut self, rows: &RecordBatch) -> Result<()> {
-        let kept = rows.num_rows().min(self.rows_max);
-        let first = rows.num_rows() - kept;
         let batch = batch_of(&self.schema, rows.columns().to_vec(), rows.num_rows())?;
-        let entries = (first..rows.num_rows()).map(|row| Entry { row, count: 1, hash: 0 }).collect();
-        self.change(self.rows_max - kept, &Added { batch: &batch, entries })?;
+        let (mut kept, mut bytes) = (VecDeque::new(), 0);
+        // Of what was there before nothing stays once a newer row had to go.
+        let mut rows_max = self.rows_max;
+        for row in (0..batch.num_rows()).rev() {
+            let needed = batch.columns().iter().map(|column| needed_bytes(&column.slice(row, 1))).sum::<usize>();
+            if needed > self.bytes_max {
+                continue;
+            }
+            if kept.len() == self.rows_max || bytes + needed > self.bytes_max {
+                rows_max = kept.len();
+                break;
+            }
+            bytes += needed;
+            kept.push_front((row, needed));
+        }
+        let entries = kept.iter().map(|(row, _)| Entry { row: *row, count: 1, hash: 0 }).collect();
+        self.change(rows_max - kept.len(), self.bytes_max - bytes, &Added { batch: &batch, entries })?;
+        self.row_bytes.extend(kept.into_iter().map(|(_, needed)| needed));
+        self.rows_bytes += bytes;
         self.total_rows += rows.num_rows() as u64;
         Ok(())
     }
@@ -54,20 +77,26 @@ impl RingTable {
     /// `Data` if rows cannot be copied. The table is then as before.
     pub fn set_rows_max(&mut self, rows_max: usize) -> Result<()> {
         let none = RecordBatch::new_empty(self.schema.clone());
-        self.change(rows_max, &Added { batch: &none, entries: Vec::new() })?;
+        self.change(rows_max, self.bytes_max, &Added { batch: &none, entries: Vec::new() })?;
         self.rows_max = rows_max;
         Ok(())
     }
 
-    /// Drops the oldest rows until `keep` are left, then adds `added`.
-    fn change(&mut self, keep: usize, added: &Added<'_>) -> Result<()> {
-        let over = self.num_rows().saturating_sub(keep as u64) as usize;
+    /// Drops the oldest rows until at most `rows` of them are left that need at most `bytes`, then adds `added`.
+    fn change(&mut self, rows: usize, bytes: usize, added: &Added<'_>) -> Result<()> {
+        let (mut over, mut left) = (0, self.rows_bytes);
+        while self.row_bytes.len() - over > rows || left > bytes {
+            left -= self.row_bytes[over];
+            over += 1;
+        }
         let chunks = self.store.list().iter();
         let entries =
             chunks.flat_map(|(position, chunk)| chunk.live().map(move |entry| Location::new(position, entry)));
         let oldest: Vec<Location> = entries.take(over).collect();
         let plan = self.store.plan(&oldest, added)?;
         self.store.commit(plan);
+        self.row_bytes.drain(..over);
+        self.rows_bytes = left;
         Ok(())
     }
 
@@ -88,7 +117,7 @@ impl RingTable {
 
     /// Bytes of state.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.store.bytes()
+        size_of::<Self>() + self.row_bytes.capacity() * size_of::<usize>() + self.store.bytes()
     }
 
     /// The rows as they are now, scanned oldest first.

@@ -5,6 +5,7 @@
 
 mod backend;
 mod catalog_query;
+mod change;
 mod definitions;
 mod explain;
 mod query;
@@ -15,7 +16,7 @@ mod system;
 mod view;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -28,11 +29,10 @@ use engine::tick::interval::TickInterval;
 use engine::time::SystemClock;
 use engine::view::Snapshot;
 use sql::catalog::Catalog;
-use sql::statement::{Parsed, Statement};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Notice, Outcome, ReadPoint, ScramVerifier};
+use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
 use crate::session::registry::Sessions;
 
@@ -53,6 +53,8 @@ pub struct Reading {
 
 /// The database.
 pub struct Database {
+    /// Itself, for work that outlives the statement that asked for it.
+    this: Weak<Self>,
     engine: Arc<Engine>,
     /// What exists, and what it was built as: read without a lock.
     catalog: ArcSwap<Catalog>,
@@ -73,7 +75,7 @@ impl Database {
     ///
     /// # Errors
     /// `Input` or `Unavailable` for the data directory.
-    pub async fn start(config: &Config) -> engine::Result<Self> {
+    pub async fn start(config: &Config) -> engine::Result<Arc<Self>> {
         let store = config.data_dir.as_deref().map(Store::open).transpose()?;
         let tasks = Some(tokio::runtime::Handle::current());
         let execution = ExecutionConfig { parallelism: config.parallelism, tasks };
@@ -81,7 +83,9 @@ impl Database {
         let engine = Engine::start(EngineConfig { core, interval: config.tick_interval }, Arc::new(SystemClock))?;
         let password =
             config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
-        Ok(Self {
+        let session_state = session_state()?;
+        Ok(Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             engine: Arc::new(engine),
             catalog: ArcSwap::from_pointee(Catalog::default()),
             changing: tokio::sync::Mutex::default(),
@@ -89,9 +93,9 @@ impl Database {
             password,
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
-            session_state: session_state()?,
+            session_state,
             sessions: Sessions::new(),
-        })
+        }))
     }
 
     /// The engine.
@@ -153,7 +157,9 @@ impl Database {
     async fn bring_back(&self, text: &str) -> Result<(), SqlError> {
         let _changing = self.changing.lock().await;
         for parsed in sql::parser::parse(text)? {
-            self.apply(&parsed, &CancellationToken::new()).await?;
+            if let Some(change) = self.prepare(&parsed, &CancellationToken::new()).await? {
+                self.make(change).await?;
+            }
         }
         Ok(())
     }
@@ -184,43 +190,6 @@ impl Database {
         Ok(())
     }
 
-    /// Runs a statement that changes a definition, and keeps the definitions where there is a data directory; `None` if it
-    /// is not one.
-    ///
-    /// # Errors
-    /// The statement's. Where the change was made but could not be kept, the error says so.
-    pub async fn change(&self, parsed: &Parsed, cancel: &CancellationToken) -> Result<Option<Outcome>, SqlError> {
-        let _changing = tokio::select! {
-            changing = self.changing.lock() => changing,
-            () = cancel.cancelled() => return Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled")),
-        };
-        let before = self.catalog().version();
-        let outcome = self.apply(parsed, cancel).await?;
-        if self.catalog().version() != before
-            && let Some(store) = &self.store
-        {
-            definitions::write(store, &self.catalog()).await.map_err(|error| {
-                SqlError::from(error).detail("The change was made, but a restart will not know of it.").hint(
-                    "mend the data directory; the next statement that changes a definition writes all of them again",
-                )
-            })?;
-        }
-        Ok(outcome)
-    }
-
-    /// Makes the change a statement asks for, in the engine and in the catalog. The caller holds the lock.
-    async fn apply(&self, parsed: &Parsed, cancel: &CancellationToken) -> Result<Option<Outcome>, SqlError> {
-        Ok(Some(match &parsed.statement {
-            Statement::CreateSource(create) => self.create_source(create, &parsed.text).await?,
-            Statement::CreateMaterializedView(create) => {
-                self.create_materialized_view(create, &parsed.text, cancel).await?
-            }
-            Statement::CreateView(create) => self.create_view(create, &parsed.text)?,
-            Statement::Drop(drop) => self.drop(drop).await?,
-            _ => return Ok(None),
-        }))
-    }
-
     /// Stops ticks and readers. Reads go on from the last snapshot.
     pub fn stop(&self) {
         self.engine.stop();
@@ -239,11 +208,4 @@ pub fn session_state() -> engine::Result<SessionState> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> engine::Result<T> + Send + 'static) -> Result<T, SqlError> {
     let joined = tokio::task::spawn_blocking(work).await;
     Ok(joined.map_err(|e| engine::Error::internal("a task ended").with_source(e))??)
-}
-
-/// The outcome of `IF NOT EXISTS` or `IF EXISTS` with nothing to do.
-fn skipped(tag: &str, message: String) -> Outcome {
-    let mut outcome = Outcome::done(tag);
-    outcome.notices.push(Notice::new(message));
-    outcome
 }

@@ -1,4 +1,4 @@
-//! `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SOURCE`, `DROP`: what each does to catalog and engine.
+//! `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SOURCE`, `DROP`: what each would change, checked and prepared.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, Obj
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
+use super::change::{Addition, Change, Removal};
 use super::relations::DeltaRelations;
-use super::{Database, blocking, skipped, source};
+use super::{Database, blocking, source};
 use crate::backend::{Notice, Outcome};
 
 /// A view's dataflow and what it reads.
@@ -46,37 +47,34 @@ pub fn plan_view(
 }
 
 impl Database {
-    pub(super) async fn create_source(&self, create: &CreateSource, text: &str) -> Result<Outcome, SqlError> {
-        let catalog = self.catalog();
+    pub(super) async fn create_source(&self, create: &CreateSource, text: &str) -> Result<Change, SqlError> {
+        let mut catalog = self.catalog();
         if let Some(existing) = catalog.get(&create.name) {
             let message = format!("relation \"{}\" already exists", create.name);
             if create.if_not_exists {
-                return Ok(skipped("CREATE SOURCE", format!("{message}, skipping")));
+                return Ok(Change::skipped("CREATE SOURCE", format!("{message}, skipping")));
             }
             if !create.or_replace || existing.kind() != ObjectKind::Source {
                 return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
             }
             self.check_unread(&catalog, &create.name, ObjectKind::Source)?;
-            // The old source goes only once the new one is known to work.
-            let opener = source::definition(create)?.opener;
-            blocking(move || opener.open(&Default::default()).map(drop)).await?;
-            let (engine, name) = (self.engine.clone(), create.name.clone());
-            blocking(move || engine.drop_source(&name)).await?;
-            self.catalog.store(Arc::new(catalog.without([create.name.as_str()])));
+            catalog = Arc::new(catalog.without([create.name.as_str()]));
         }
-        let catalog = self.catalog();
         catalog.check_free(&create.name, ObjectKind::Source)?;
         let definition = source::definition(create)?;
         let engine = self.engine.clone();
-        blocking(move || engine.create_source(definition)).await?;
-        self.catalog.store(Arc::new(catalog.with(NewObject {
+        let prepared = blocking(move || engine.prepare_source(definition)).await?;
+        let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
             columns: source::columns(create),
             definition: Definition::Source(Arc::new(create.clone())),
             reads: BTreeSet::new(),
-        })));
-        Ok(Outcome::done("CREATE SOURCE"))
+        });
+        Ok(Change {
+            addition: Some(Addition::Source(Box::new(prepared))),
+            ..Change::new(Outcome::done("CREATE SOURCE"), next)
+        })
     }
 
     pub(super) async fn create_materialized_view(
@@ -84,7 +82,7 @@ impl Database {
         create: &CreateMaterializedView,
         text: &str,
         cancel: &CancellationToken,
-    ) -> Result<Outcome, SqlError> {
+    ) -> Result<Change, SqlError> {
         let tag = "CREATE MATERIALIZED VIEW";
         let catalog = self.catalog();
         let replaced = catalog.get(&create.name).filter(|_| create.or_replace).cloned();
@@ -93,7 +91,7 @@ impl Database {
                 self.check_unread(&catalog, &create.name, ObjectKind::MaterializedView)?;
             }
             _ if catalog.get(&create.name).is_some() && create.if_not_exists => {
-                return Ok(skipped(tag, format!("relation \"{}\" already exists, skipping", create.name)));
+                return Ok(Change::skipped(tag, format!("relation \"{}\" already exists, skipping", create.name)));
             }
             _ => catalog.check_free(&create.name, ObjectKind::MaterializedView)?,
         }
@@ -101,22 +99,24 @@ impl Database {
         let notices = order_by_notice(&create.query);
         let (engine, name, cancel) = (self.engine.clone(), create.name.clone(), cancel.clone());
         let dataflow = planned.dataflow.clone();
-        blocking(move || engine.create_view(&name, &dataflow, &|| cancel.is_cancelled())).await?;
-        self.catalog.store(Arc::new(catalog.with(NewObject {
+        let staged = blocking(move || engine.stage_view(&name, &dataflow, &|| cancel.is_cancelled())).await?;
+        let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
             definition: Definition::MaterializedView(Arc::new(create.clone())),
             columns: planned.columns,
             reads: planned.reads,
-        })));
-        Ok(Outcome { notices, ..Outcome::done(tag) })
+        });
+        let outcome = Outcome { notices, ..Outcome::done(tag) };
+        Ok(Change { addition: Some(Addition::View(staged)), ..Change::new(outcome, next) })
     }
 
-    pub(super) fn create_view(&self, create: &CreateView, text: &str) -> Result<Outcome, SqlError> {
+    pub(super) fn create_view(&self, create: &CreateView, text: &str) -> Result<Change, SqlError> {
         let catalog = self.catalog();
         match catalog.get(&create.name) {
             Some(_) if create.if_not_exists => {
-                return Ok(skipped("CREATE VIEW", format!("relation \"{}\" already exists, skipping", create.name)));
+                let message = format!("relation \"{}\" already exists, skipping", create.name);
+                return Ok(Change::skipped("CREATE VIEW", message));
             }
             Some(old) if create.or_replace && old.kind() == ObjectKind::View => {}
             _ => catalog.check_free(&create.name, ObjectKind::View)?,
@@ -132,17 +132,17 @@ impl Database {
         if let Some(old) = catalog.get(&create.name) {
             check_replacement(&catalog, old, &columns)?;
         }
-        self.catalog.store(Arc::new(catalog.with(NewObject {
+        let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
             definition: Definition::View(Arc::new(create.clone())),
             columns,
             reads,
-        })));
-        Ok(Outcome::done("CREATE VIEW"))
+        });
+        Ok(Change::new(Outcome::done("CREATE VIEW"), next))
     }
 
-    pub(super) async fn drop(&self, drop: &Drop) -> Result<Outcome, SqlError> {
+    pub(super) fn drop(&self, drop: &Drop) -> Result<Change, SqlError> {
         let catalog = self.catalog();
         let tag = format!("DROP {}", noun(drop.kind).to_uppercase());
         let mut notices = Vec::new();
@@ -160,20 +160,19 @@ impl Database {
         if let Some(reader) = all.iter().rev().find(|object| !names.contains(&object.name)).filter(|_| !drop.cascade) {
             return Err(still_needed(&catalog, &names, &reader.name));
         }
-        // Out of the catalog first: nobody begins to read what is about to go.
-        self.catalog.store(Arc::new(catalog.without(all.iter().map(|object| object.name.as_str()))));
+        let mut removals = Vec::new();
         for object in &all {
-            let (engine, name) = (self.engine.clone(), object.name.clone());
             match object.kind() {
-                ObjectKind::MaterializedView => blocking(move || engine.drop_view(&name)).await?,
-                ObjectKind::Source => blocking(move || engine.drop_source(&name)).await?,
+                ObjectKind::MaterializedView => removals.push(Removal::View(object.name.clone())),
+                ObjectKind::Source => removals.push(Removal::Source(object.name.clone())),
                 ObjectKind::View => {}
             }
             if !names.contains(&object.name) {
                 notices.push(Notice::new(format!("drop cascades to {} {}", noun(object.kind()), object.name)));
             }
         }
-        Ok(Outcome { notices, ..Outcome::done(tag) })
+        let next = (!all.is_empty()).then(|| catalog.without(all.iter().map(|object| object.name.as_str())));
+        Ok(Change { outcome: Outcome { notices, ..Outcome::done(tag) }, next, addition: None, removals })
     }
 
     fn check_unread(&self, catalog: &Catalog, name: &str, kind: ObjectKind) -> Result<(), SqlError> {

@@ -189,7 +189,7 @@ impl Metrics {
                 self.watermark.get_or_create(&label).set(micros as f64 / 1e6);
             }
             let counts = source.counts();
-            set(&self.bytes.get_or_create(&label), counts.bytes);
+            set_in(&self.bytes, &label, counts.bytes);
             let outcomes = [
                 ("accepted", counts.accepted),
                 ("late", counts.late),
@@ -198,7 +198,7 @@ impl Metrics {
                 ("skipped", counts.skipped),
             ];
             for (outcome, count) in outcomes {
-                set(&self.records.get_or_create(&RecordLabel { source: name.clone(), outcome }), count);
+                set_in(&self.records, &RecordLabel { source: name.clone(), outcome }, count);
             }
             self.refresh_partitions(name);
         }
@@ -220,6 +220,18 @@ impl Metrics {
             }
         }
     }
+}
+
+/// Brings a counter of a family to a count kept elsewhere. A source that is read anew counts from 0, and so does its
+/// counter: that is how Prometheus knows a counter that began again.
+fn set_in<L>(family: &Family<L, Counter>, label: &L, count: u64)
+where
+    L: Clone + std::hash::Hash + Eq,
+{
+    if family.get(label).is_some_and(|counter| counter.get() > count) {
+        family.remove(label);
+    }
+    set(&family.get_or_create(label), count);
 }
 
 /// Brings a counter to a count kept elsewhere.

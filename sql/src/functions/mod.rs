@@ -1,5 +1,7 @@
 //! Every function a query may call, and the planner's settings that make SQL mean what it means in Postgres.
 
+pub mod date_bin;
+pub mod date_trunc;
 pub mod hop_starts;
 pub mod text;
 pub mod timezone;
@@ -44,6 +46,9 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         .build();
     datafusion_functions_json::register_all(&mut state)?;
     let ours = [
+        // In the place of DataFusion's own.
+        ScalarUDF::from(date_bin::DateBin::default()),
+        ScalarUDF::from(date_trunc::DateTrunc::default()),
         ScalarUDF::from(hop_starts::HopStarts::default()),
         ScalarUDF::from(text::Text::default()),
         ScalarUDF::from(timezone::Timezone::default()),

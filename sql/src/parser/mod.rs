@@ -10,7 +10,7 @@ mod create;
 mod cursor;
 mod data_type;
 mod dialect;
-mod limits;
+pub mod limits;
 mod object;
 mod options;
 mod query;

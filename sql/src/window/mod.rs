@@ -36,13 +36,14 @@ use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue,
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
 
+use crate::functions::date_bin::{self, DateBin};
 use crate::functions::hop_starts;
 use crate::{SqlError, SqlState, types};
 
 /// Name of the function that lists a time's hopping windows.
 pub const HOP_STARTS: &str = hop_starts::NAME;
 /// Name of the function that finds a time's tumbling window.
-pub const DATE_BIN: &str = "date_bin";
+pub const DATE_BIN: &str = date_bin::NAME;
 /// Column between `hop_starts` and the window's two columns.
 pub const HOP_START: &str = "\u{1}hop_start";
 /// First column a window adds.
@@ -131,7 +132,7 @@ pub fn project(input: LogicalPlan, time: Expr, window: Window, start: &str, end:
     let own = columns(&input);
     let (input, bound) = match window {
         Window::Tumble { size, offset } => {
-            let bin = date_bin(time, size, offset, &input)?;
+            let bin = tumble_start(time, size, offset, input.schema())?;
             (input, bin)
         }
         Window::Hop { slide, size, offset } => {
@@ -170,18 +171,6 @@ fn as_timestamp(time: Expr, input: &LogicalPlan) -> Result<Expr> {
     }
 }
 
-fn date_bin(time: Expr, size: i64, offset: i64, input: &LogicalPlan) -> Result<Expr> {
-    let mut arguments = vec![interval(size), time];
-    if offset != 0 {
-        let zone = match arguments[1].get_type(input.schema())? {
-            DataType::Timestamp(_, zone) => zone,
-            _ => None,
-        };
-        arguments.push(lit(ScalarValue::TimestampNanosecond(Some(offset * 1_000), zone)));
-    }
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(datafusion::functions::datetime::date_bin(), arguments)))
-}
-
 fn hop_starts_function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(hop_starts::HopStarts::default()))
 }
@@ -196,8 +185,8 @@ fn interval(micros: i64) -> Expr {
 pub fn tumble_of(expr: &Expr) -> Option<(&Expr, Window)> {
     let (size, time, offset) = match call(expr, DATE_BIN)? {
         [size, time] => (micros(size)?, time, 0),
-        [size, time, Expr::Literal(ScalarValue::TimestampNanosecond(Some(origin), _), _)] if origin % 1_000 == 0 => {
-            (micros(size)?, time, origin / 1_000)
+        [size, time, Expr::Literal(ScalarValue::TimestampMicrosecond(Some(origin), _), _)] => {
+            (micros(size)?, time, *origin)
         }
         _ => return None,
     };
@@ -247,9 +236,9 @@ pub fn tumble_start(time: Expr, size: i64, offset: i64, schema: &DFSchema) -> Re
     };
     let mut arguments = vec![interval(size), time];
     if offset != 0 {
-        arguments.push(lit(ScalarValue::TimestampNanosecond(Some(offset * 1_000), zone)));
+        arguments.push(lit(ScalarValue::TimestampMicrosecond(Some(offset), zone)));
     }
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(datafusion::functions::datetime::date_bin(), arguments)))
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(DateBin::default())), arguments)))
 }
 
 /// The length that a literal says, µs; `None` if it has months, parts of a µs, or is no interval.

@@ -114,17 +114,3 @@ fn a_checkpoint_with_the_exclusions_since_catches_up_to_the_same_rows() {
         }
     }
 }
-
-#[test]
-fn exclusions_nobody_can_read_again_are_forgotten() {
-    let mut ingest = Ingest::new(line_spec(), line_decoder()).expect("a valid spec");
-    let at = |partition, offset| Exclusion { partition, offset, floor_micros: offset * 10, now_micros: 0 };
-    let all = [at(0, 1), at(0, 5), at(0, 9), at(1, 3)];
-    ingest.plan(&all);
-    ingest.forget_exclusions_before(&Offsets::from([(0, 0), (1, 0)]));
-    assert_eq!(ingest.exclusions(), all);
-    ingest.forget_exclusions_before(&Offsets::from([(0, 7)]));
-    assert_eq!(ingest.exclusions(), all[1..]);
-    ingest.forget_exclusions_before(&Offsets::from([(0, 9), (1, 100)]));
-    assert_eq!(ingest.exclusions(), all[2..]);
-}

@@ -1,7 +1,9 @@
 //! The bounded table of the newest rows.
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -19,7 +21,7 @@ fn keeps_the_newest_rows_in_order_and_counts_all() {
     for seed in 0..8 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut rows_max = rng.random_range(0..30_000);
-        let mut ring = RingTable::new(keyed_schema(), rows_max);
+        let mut ring = RingTable::new(keyed_schema(), rows_max, usize::MAX);
         let mut next = 0i64;
         let mut first = 0i64;
         let mut kept: Vec<(ViewSnapshot, std::ops::Range<i64>)> = Vec::new();
@@ -48,7 +50,7 @@ fn keeps_the_newest_rows_in_order_and_counts_all() {
 
 #[test]
 fn memory_stays_in_proportion_to_the_bound() {
-    let mut ring = RingTable::new(keyed_schema(), 1_000);
+    let mut ring = RingTable::new(keyed_schema(), 1_000, usize::MAX);
     let mut bytes_max = 0;
     for start in 0..20_000 {
         ring.append(&keyed_rows((start * 3..start * 3 + 3).map(|key| (key, 0)))).expect("rows of the schema");
@@ -59,8 +61,44 @@ fn memory_stays_in_proportion_to_the_bound() {
 }
 
 #[test]
+fn long_rows_are_bounded_in_bytes_and_all_are_counted() {
+    const BYTES_MAX: usize = 1 << 20;
+    let fields = vec![Field::new("key", DataType::Int64, false), Field::new("text", DataType::Utf8View, false)];
+    let schema = Arc::new(Schema::new(fields));
+    for seed in 0..8 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut ring = RingTable::new(schema.clone(), 1_000, BYTES_MAX);
+        let mut lengths: Vec<usize> = Vec::new();
+        let mut bytes_most = 0;
+        for _ in 0..200 {
+            let first = lengths.len();
+            for _ in 0..rng.random_range(1..20) {
+                // Now and then a row that no bound has room for.
+                lengths.push(if rng.random_bool(0.01) { BYTES_MAX } else { rng.random_range(0..50_000) });
+            }
+            let keys = Int64Array::from_iter_values(first as i64..lengths.len() as i64);
+            let texts = StringViewArray::from_iter_values(lengths[first..].iter().map(|length| "x".repeat(*length)));
+            let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(texts)];
+            ring.append(&RecordBatch::try_new(schema.clone(), columns).expect("equal lengths")).expect("of the schema");
+            bytes_most = bytes_most.max(ring.bytes());
+            assert_eq!(ring.total_rows(), lengths.len() as u64, "seed {seed}");
+        }
+        // The newest that fit: what is kept is whole up to the newest row, and the next older one would be too much.
+        let fits: Vec<usize> = (0..lengths.len()).filter(|row| lengths[*row] < BYTES_MAX).collect();
+        let kept = keys(&ring.snapshot());
+        let newest: Vec<i64> = fits[fits.len() - kept.len()..].iter().map(|row| *row as i64).collect();
+        assert_eq!(kept, newest, "seed {seed}");
+        let text = |rows: &[usize]| rows.iter().map(|row| lengths[*row]).sum::<usize>();
+        assert!(text(&fits[fits.len() - kept.len()..]) <= BYTES_MAX, "seed {seed}");
+        let one_more = &fits[fits.len() - kept.len() - 1..];
+        assert!(text(one_more) + 64 * one_more.len() > BYTES_MAX, "seed {seed}: {} rows kept", kept.len());
+        assert!(bytes_most < 4 * BYTES_MAX, "seed {seed}: {bytes_most} bytes");
+    }
+}
+
+#[test]
 fn a_wrong_row_changes_nothing() {
-    let mut ring = RingTable::new(keyed_schema(), 10);
+    let mut ring = RingTable::new(keyed_schema(), 10, usize::MAX);
     ring.append(&keyed_rows([(1, 0)])).expect("rows of the schema");
     let wrong = keyed_rows([(2, 0)]).project(&[0]).expect("column 0 is there");
     assert_eq!(ring.append(&wrong).expect_err("three columns are missing").kind(), ErrorKind::Data);
