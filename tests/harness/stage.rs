@@ -16,7 +16,7 @@ use engine::ingest::{Counts, DecoderFactory, Ingest, IngestSpec, IngestedTick, U
 use engine::source::{Headers, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
-use engine::view::{MaterializedView, changelog};
+use engine::view::{MaterializedView, changelog, consolidate};
 use server::database::{PlannedView, ingest_spec_of, plan_view, session_state};
 use sql::catalog::{Catalog, Definition, NewObject};
 use sql::statement::{CreateMaterializedView, Emit, Statement};
@@ -200,9 +200,9 @@ impl Stage {
         }
         let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
         for (name, deltas) in &outcome.changelogs {
-            for delta in deltas {
-                lines.extend(self.changelog(name, delta)?);
-            }
+            let schema = self.core.views()[name].view.schema();
+            let delta = consolidate(schema, deltas).map_err(text)?;
+            lines.extend(self.changelog(name, &delta)?);
         }
         for (name, view) in self.core.views() {
             let known = self.views.get_mut(name).expect("every view is known");

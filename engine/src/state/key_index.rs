@@ -2,7 +2,11 @@
 //!
 //! Open addressing over (hash, slot) pairs of eight bytes, so a probe touches one cache line before it touches the key.
 //! Slots of removed keys are used again. Per-key state lies in vectors indexed by slot, outside.
+//!
+//! Keys lie in sections, each a table of its own: keys that close at one time are found in a table that is as small as
+//! they are few, and go with it as a whole.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use datafusion::common::hash_utils::RandomState;
@@ -26,38 +30,44 @@ pub(super) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// One part in so many of the keys is many.
-const MANY: usize = 16;
-
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     hash: u32,
     slot: u32,
 }
 
+/// The section of keys that never close.
+pub const NEVER: i64 = i64::MAX;
+
 /// Keys and their slots.
 #[derive(Debug)]
 pub struct KeyIndex {
-    table: HashTable<Entry>,
+    /// The keys of each section; none empty.
+    sections: BTreeMap<i64, HashTable<Entry>>,
+    /// The section of each slot; slots behind the end are in [`NEVER`].
+    section_of: Vec<i64>,
     keys: RowStore,
     free: Vec<u32>,
     slots: u32,
+    live: usize,
 }
 
 impl KeyIndex {
     /// An empty index of keys that are `width` bytes long, or of any length.
     pub fn new(width: Option<usize>) -> Self {
-        Self { table: HashTable::new(), keys: RowStore::new(width), free: Vec::new(), slots: 0 }
+        let (sections, keys) = (BTreeMap::new(), RowStore::new(width));
+        Self { sections, section_of: Vec::new(), keys, free: Vec::new(), slots: 0, live: 0 }
     }
 
-    /// The slot of `key`, and whether it was taken just now.
+    /// The slot of `key` in `section`, and whether it was taken just now. A key belongs to one section.
     ///
     /// # Errors
     /// `Data` if the key is longer than 4 GiB or there are more than 2^32 keys.
-    pub fn find_or_insert(&mut self, key: &[u8]) -> Result<(u32, bool)> {
+    pub fn find_or_insert(&mut self, section: i64, key: &[u8]) -> Result<(u32, bool)> {
         let hash = short_hash(key);
         let same = |entry: &Entry| entry.hash == hash && self.keys.get(entry.slot) == key;
-        match self.table.entry(spread(hash), same, |entry| spread(entry.hash)) {
+        let table = self.sections.entry(section).or_default();
+        match table.entry(spread(hash), same, |entry| spread(entry.hash)) {
             TableEntry::Occupied(found) => Ok((found.get().slot, false)),
             TableEntry::Vacant(place) => {
                 let slot = match self.free.pop() {
@@ -71,43 +81,64 @@ impl KeyIndex {
                 };
                 place.insert(Entry { hash, slot });
                 self.keys.set(slot, key)?;
+                self.live += 1;
+                self.set_section(slot, section);
                 Ok((slot, true))
             }
         }
     }
 
-    /// The slot of `key`, if it has one.
-    pub fn find(&self, key: &[u8]) -> Option<u32> {
+    fn set_section(&mut self, slot: u32, section: i64) {
+        let slot = slot as usize;
+        if section != NEVER && self.section_of.len() <= slot {
+            self.section_of.resize(slot + 1, NEVER);
+        }
+        if let Some(place) = self.section_of.get_mut(slot) {
+            *place = section;
+        }
+    }
+
+    /// The slot of `key` in `section`, if it has one.
+    pub fn find(&self, section: i64, key: &[u8]) -> Option<u32> {
         let hash = short_hash(key);
         let same = |entry: &Entry| entry.hash == hash && self.keys.get(entry.slot) == key;
-        self.table.find(spread(hash), same).map(|entry| entry.slot)
+        self.sections.get(&section)?.find(spread(hash), same).map(|entry| entry.slot)
     }
 
     /// Gives up the key of `slot`; the slot may be taken again.
     pub fn remove(&mut self, slot: u32) {
         let hash = short_hash(self.keys.get(slot));
-        if let Ok(found) = self.table.find_entry(spread(hash), |entry| entry.slot == slot) {
+        let section = self.section_of.get(slot as usize).copied().unwrap_or(NEVER);
+        let Some(table) = self.sections.get_mut(&section) else { return };
+        if let Ok(found) = table.find_entry(spread(hash), |entry| entry.slot == slot) {
             found.remove();
             self.keys.clear(slot);
             self.free.push(slot);
+            self.live -= 1;
+        }
+        if table.is_empty() {
+            self.sections.remove(&section);
         }
     }
 
-    /// Gives up the keys of `slots`, all of them live. Many at once cost one pass over the table, which beats finding each.
-    pub fn remove_all(&mut self, slots: &[u32]) {
-        if slots.len() * MANY < self.table.len() {
-            slots.iter().for_each(|slot| self.remove(*slot));
-            return;
+    /// The slots of the sections in `range`, section by section, ascending in each.
+    pub fn slots_in(&self, range: std::ops::Range<i64>) -> Vec<u32> {
+        let mut slots = Vec::new();
+        for table in self.sections.range(range).map(|(_, table)| table) {
+            let start = slots.len();
+            slots.extend(table.iter().map(|entry| entry.slot));
+            slots[start..].sort_unstable();
         }
-        let mut gone = vec![0u64; self.slots_end().div_ceil(64)];
-        slots.iter().for_each(|slot| gone[*slot as usize / 64] |= 1 << (slot % 64));
-        self.table.retain(|entry| gone[entry.slot as usize / 64] >> (entry.slot % 64) & 1 == 0);
+        slots
+    }
+
+    /// Gives up all keys of the sections below `end`, which are `slots`.
+    pub fn remove_below(&mut self, end: i64, slots: &[u32]) {
+        self.sections = self.sections.split_off(&end);
         slots.iter().for_each(|slot| self.keys.clear(*slot));
-        // The lowest on top: keys that come together then lie together.
-        let ascending = gone.iter().enumerate().rev().flat_map(|(word, bits)| {
-            (0..64).rev().filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) as u32)
-        });
-        self.free.extend(ascending);
+        self.live -= slots.len();
+        // The first on top: keys that come together then lie together again.
+        self.free.extend(slots.iter().rev());
     }
 
     /// The key of a live slot.
@@ -117,12 +148,12 @@ impl KeyIndex {
 
     /// Live keys.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.live
     }
 
     /// True if no key lives.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.live == 0
     }
 
     /// All slots ever used are below this.
@@ -132,14 +163,17 @@ impl KeyIndex {
 
     /// The live slots in ascending order.
     pub fn live(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.table.iter().map(|entry| entry.slot).collect();
+        let mut slots: Vec<u32> = self.sections.values().flatten().map(|entry| entry.slot).collect();
         slots.sort_unstable();
         slots
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.table.allocation_size() + self.keys.bytes() + self.free.capacity() * size_of::<u32>()
+        let table = |table: &HashTable<Entry>| size_of::<(i64, HashTable<Entry>)>() + table.allocation_size();
+        let tables: usize = self.sections.values().map(table).sum();
+        let slots = self.free.capacity() * size_of::<u32>() + self.section_of.capacity() * size_of::<i64>();
+        tables + self.keys.bytes() + slots
     }
 }
 
@@ -157,27 +191,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_keys_go_at_once() {
+    fn sections_go_as_a_whole() {
         for seed in 0..20 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut index = KeyIndex::new((seed % 2 == 0).then_some(4));
             let mut live: HashMap<u32, u32> = HashMap::new();
-            for _ in 0..50 {
+            let section = |key: u32| if key % 7 == 0 { NEVER } else { i64::from(key / 50) };
+            let mut end = 0;
+            for _ in 0..60 {
                 for _ in 0..random.random_range(0..300) {
-                    let key = random.random_range(0..5_000u32);
-                    let (slot, inserted) = index.find_or_insert(&key.to_le_bytes()).expect("a short key");
+                    let key = end as u32 * 50 + random.random_range(0..500u32);
+                    let (slot, inserted) = index.find_or_insert(section(key), &key.to_le_bytes()).expect("a short key");
                     assert_eq!(inserted, live.insert(key, slot).is_none(), "seed {seed}");
                 }
-                let share = *[0.01, 0.2, 1.0].get(random.random_range(0..3)).expect("three");
-                let gone: Vec<u32> = live.keys().copied().filter(|_| random.random_bool(share)).collect();
-                let slots: Vec<u32> = gone.iter().filter_map(|key| live.remove(key)).collect();
-                index.remove_all(&slots);
+                let gone: Vec<u32> = live.keys().copied().filter(|_| random.random_bool(0.05)).collect();
+                gone.iter().filter_map(|key| live.remove(key)).for_each(|slot| index.remove(slot));
+                end += random.random_range(0..3);
+                let slots = index.slots_in(i64::MIN..end);
+                index.remove_below(end, &slots);
+                let closed = live.extract_if(|key, _| section(*key) < end);
+                let mut closed: Vec<u32> = closed.map(|(_, slot)| slot).collect();
+                closed.sort_unstable();
+                let mut slots = slots;
+                slots.sort_unstable();
+                assert_eq!(slots, closed, "seed {seed}");
                 assert_eq!(index.len(), live.len(), "seed {seed}");
-                assert!(gone.iter().all(|key| index.find(&key.to_le_bytes()).is_none()), "seed {seed}");
-                let found = |(key, slot): (&u32, &u32)| index.find(&key.to_le_bytes()) == Some(*slot);
+                assert!(gone.iter().all(|key| index.find(section(*key), &key.to_le_bytes()).is_none()), "seed {seed}");
+                let found = |(key, slot): (&u32, &u32)| index.find(section(*key), &key.to_le_bytes()) == Some(*slot);
                 assert!(live.iter().all(found), "seed {seed}");
+                let mut slots: Vec<u32> = live.values().copied().collect();
+                slots.sort_unstable();
+                assert_eq!(index.live(), slots, "seed {seed}");
             }
-            assert!(index.slots_end() <= 5_000, "seed {seed}");
         }
     }
 
@@ -193,12 +238,12 @@ mod tests {
                 key.truncate(if fixed { 4 } else { random.random_range(2..4) });
                 if random.random_bool(0.3) {
                     if let Some(slot) = expected.remove(&key) {
-                        assert_eq!(index.find(&key), Some(slot), "seed {seed}");
+                        assert_eq!(index.find(NEVER, &key), Some(slot), "seed {seed}");
                         index.remove(slot);
                     }
-                    assert_eq!(index.find(&key), None, "seed {seed}");
+                    assert_eq!(index.find(NEVER, &key), None, "seed {seed}");
                 } else {
-                    let (slot, inserted) = index.find_or_insert(&key).expect("a short key");
+                    let (slot, inserted) = index.find_or_insert(NEVER, &key).expect("a short key");
                     assert_eq!(inserted, !expected.contains_key(&key), "seed {seed}");
                     assert_eq!(*expected.entry(key.clone()).or_insert(slot), slot, "seed {seed}");
                     assert_eq!(index.key(slot), key, "seed {seed}");

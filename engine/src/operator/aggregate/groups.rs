@@ -5,10 +5,10 @@ use arrow::datatypes::FieldRef;
 
 use super::Touched;
 use super::call::retraction_without_insert;
-use super::closing::{ClosingIndex, times};
+use super::closing::times;
 use crate::error::{Error, Result};
 use crate::state::key_group::key_groups;
-use crate::state::key_index::KeyIndex;
+use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
 
 /// What is known of a group apart from its calls.
@@ -26,13 +26,15 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Groups {
     codec: RowCodec,
+    /// Its sections are the times of the monotone key.
     index: KeyIndex,
     groups: Vec<Group>,
     monotone_key: Option<usize>,
-    closing: ClosingIndex,
     partition_keys: Vec<usize>,
     /// What earlier ticks said is final.
     closed_below: Option<i64>,
+    /// Groups whose time is below have been taken as final.
+    taken_below: i64,
 }
 
 impl Groups {
@@ -43,9 +45,9 @@ impl Groups {
             codec,
             groups: Vec::new(),
             monotone_key,
-            closing: ClosingIndex::default(),
             partition_keys,
             closed_below: None,
+            taken_below: i64::MIN,
         })
     }
 
@@ -63,9 +65,10 @@ impl Groups {
             changed: vec![false; rows.num_rows()],
         };
         for (tick_group, key) in rows.iter().enumerate() {
-            let (slot, inserted) = self.index.find_or_insert(key.data())?;
+            let section = times.as_ref().map_or(NEVER, |times| times[tick_group]);
+            let (slot, inserted) = self.index.find_or_insert(section, key.data())?;
             if inserted {
-                self.place(slot, Group::default(), times.as_ref().and_then(|times| times[tick_group]));
+                self.place(slot, Group::default());
             }
             let group = &mut self.groups[slot as usize];
             group.rows = group.rows.wrapping_add(touched.rows[tick_group]);
@@ -92,9 +95,11 @@ impl Groups {
         self.closed_below = self.closed_below.max(closed_below);
     }
 
-    /// Takes the groups whose monotone key is below `end` off the list of those still to close.
+    /// The groups whose monotone key is below `end`, each told once, in the order of time. NULL is never below.
     pub fn take_final(&mut self, end: i64) -> Vec<u32> {
-        self.closing.take_below(end)
+        let from = self.taken_below;
+        self.taken_below = from.max(end);
+        if from >= end { Vec::new() } else { self.index.slots_in(from..end) }
     }
 
     /// Notes that `slots` have been answered finally.
@@ -104,13 +109,12 @@ impl Groups {
 
     /// Drops `slots`.
     pub fn remove(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|slot| self.closing.remove(*slot));
-        self.index.remove_all(slots);
+        slots.iter().for_each(|slot| self.index.remove(*slot));
     }
 
-    /// Drops `slots`, which [`take_final`](Self::take_final) took.
+    /// Drops `slots`, which [`take_final`](Self::take_final) told last.
     pub fn remove_final(&mut self, slots: &[u32]) {
-        self.index.remove_all(slots);
+        self.index.remove_below(self.taken_below, slots);
     }
 
     /// The key columns of `slots`.
@@ -129,12 +133,12 @@ impl Groups {
         let keys = self.codec.encode(keys, rows)?;
         let mut slots = Vec::with_capacity(rows);
         for (row, group) in groups.enumerate() {
-            let (slot, inserted) = self.index.find_or_insert(keys.row(row).data())?;
+            let section = times.as_ref().filter(|_| !group.closed).map_or(NEVER, |times| times[row]);
+            let (slot, inserted) = self.index.find_or_insert(section, keys.row(row).data())?;
             if !inserted {
                 return Err(Error::data("a saved group is there twice"));
             }
-            let time = times.as_ref().and_then(|times| times[row]).filter(|_| !group.closed);
-            self.place(slot, group, time);
+            self.place(slot, group);
             slots.push(slot);
         }
         Ok(slots)
@@ -142,8 +146,13 @@ impl Groups {
 
     /// The slots of saved keys.
     pub fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+        let times = self.times(keys, rows)?;
         let keys = self.codec.encode(keys, rows)?;
-        let slot = |row| self.index.find(keys.row(row).data());
+        let slot = |row| {
+            let (key, time) = (keys.row(row), times.as_ref().map_or(NEVER, |times| times[row]));
+            // A group restored as closed is among those that close no more.
+            self.index.find(time, key.data()).or_else(|| self.index.find(NEVER, key.data()))
+        };
         let slots = (0..rows).map(|row| slot(row).ok_or_else(|| Error::data("a saved row has no saved group")));
         slots.collect()
     }
@@ -170,26 +179,23 @@ impl Groups {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.index.bytes() + self.groups.capacity() * size_of::<Group>() + self.closing.bytes()
+        self.index.bytes() + self.groups.capacity() * size_of::<Group>()
     }
 
-    fn place(&mut self, slot: u32, group: Group, time: Option<i64>) {
+    fn place(&mut self, slot: u32, group: Group) {
         if self.groups.len() <= slot as usize {
             self.groups.resize(slot as usize + 1, Group::default());
         }
         self.groups[slot as usize] = group;
-        if let Some(time) = time {
-            self.closing.insert(slot, time);
-        }
     }
 
     /// The times of the monotone key; none of them may be final already.
-    fn times(&self, keys: &[ArrayRef], rows: usize) -> Result<Option<Vec<Option<i64>>>> {
+    fn times(&self, keys: &[ArrayRef], rows: usize) -> Result<Option<Vec<i64>>> {
         let Some(key) = self.monotone_key else { return Ok(None) };
         let times = times(&keys[key])?;
         debug_assert_eq!(times.len(), rows);
         let end = self.closed_below.unwrap_or(i64::MIN);
-        if times.iter().flatten().any(|time| *time < end) {
+        if times.iter().any(|time| *time < end) {
             return Err(Error::internal("a row came for a group that was final"));
         }
         Ok(Some(times))
