@@ -69,7 +69,8 @@ impl RunningView {
     pub fn try_new(dataflow: &Dataflow, config: &CoreConfig) -> Result<Self> {
         Ok(Self {
             execution: Execution::try_new(dataflow, config.execution.clone())?,
-            view: MaterializedView::new(dataflow.schema.clone(), dataflow.append_only)?,
+            view: MaterializedView::new(dataflow.schema.clone(), dataflow.append_only)?
+                .with_consolidated_changes(dataflow.consolidated),
             sources: dataflow.inputs.keys().cloned().collect(),
             failed: None,
             changed: TickId::default(),

@@ -113,6 +113,23 @@ impl Consolidated {
         Ok(Self { rows: gathered.rows, keys, net })
     }
 
+    /// As [`new`](Self::new), where no row is there twice and no weight is zero.
+    ///
+    /// # Errors
+    /// As for [`consolidate`].
+    pub(super) fn trusted(keys: &RowKeys, schema: &SchemaRef, deltas: &[Delta]) -> Result<Self> {
+        let gathered = Gathered::new(schema, deltas)?;
+        let keys = keys.encode(&gathered.rows)?;
+        let mut net: Vec<NetRow> =
+            (0..keys.len()).map(|index| NetRow { index: index as u32, weight: gathered.weight(index) }).collect();
+        debug_assert!(
+            sum_equal(&gathered, &keys)?.len() == net.len() && net.iter().all(|row| row.weight != 0),
+            "a change that was promised to be consolidated is not"
+        );
+        net.sort_by_key(|row| row.weight > 0);
+        Ok(Self { rows: gathered.rows, keys, net })
+    }
+
     /// The change as a delta.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ pub struct MaterializedView {
     store: ChunkStore,
     /// `None` for an append-only view.
     index: Option<RowIndex>,
+    /// Whether changes come consolidated, but for the order of signs.
+    consolidated: bool,
     tick: TickId,
     entries_moved: u64,
 }
@@ -83,9 +85,17 @@ impl MaterializedView {
             keys,
             store,
             index: (!append_only).then(RowIndex::default),
+            consolidated: false,
             tick: TickId::default(),
             entries_moved: 0,
         }
+    }
+
+    /// The same view, told whether every tick's changes name each row once and with a weight that is not zero: they are
+    /// then taken as they are.
+    #[must_use]
+    pub fn with_consolidated_changes(self, consolidated: bool) -> Self {
+        Self { consolidated, ..self }
     }
 
     /// The view's columns.
@@ -180,7 +190,10 @@ impl MaterializedView {
     }
 
     fn apply_weighted(&mut self, changes: &[Delta]) -> Result<Vec<Delta>> {
-        let change = Consolidated::new(&self.keys, &self.schema, changes)?;
+        let change = match self.consolidated {
+            true => Consolidated::trusted(&self.keys, &self.schema, changes)?,
+            false => Consolidated::new(&self.keys, &self.schema, changes)?,
+        };
         let found = self.find(&change)?;
         let mut added = Added { batch: &change.rows, entries: Vec::with_capacity(change.net.len()) };
         let mut killed = Vec::with_capacity(change.net.len());

@@ -8,6 +8,7 @@
 //! are bounded from below by watermarks.
 
 mod aggregate;
+mod consolidated;
 mod hop;
 mod monotone;
 mod optimize;
@@ -49,7 +50,13 @@ pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> 
     let schema = Schema::new(fields.iter().take(count).cloned().collect::<Vec<_>>());
     let inputs = inputs(&node.plan)?;
     debug_assert_eq!(node.weighted, delta::is_weighted(node.plan.schema().as_arrow()));
-    Ok(Dataflow { append_only: !node.weighted, schema: Arc::new(schema), inputs, plan: node.plan })
+    Ok(Dataflow {
+        append_only: !node.weighted,
+        consolidated: consolidated::is_consolidated(&node.plan),
+        schema: Arc::new(schema),
+        inputs,
+        plan: node.plan,
+    })
 }
 
 /// The columns a plan reads of each source.

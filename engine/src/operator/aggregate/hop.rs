@@ -48,12 +48,23 @@ impl Expansion {
 #[derive(Debug)]
 pub(super) struct Hopper {
     spec: HopSpec,
+    /// The output keys that tell windows apart.
+    told: Vec<usize>,
     windows: Interner,
 }
 
 impl Hopper {
     pub fn try_new(spec: HopSpec, output_keys: &[FieldRef]) -> Result<Self> {
-        Ok(Self { spec, windows: Interner::try_new(output_keys)? })
+        // A window's end says nothing that its start does not, unless the start is not asked for.
+        let start = spec.output_keys.iter().position(|key| matches!(key, HopKey::WindowStart(_)));
+        let is_told = |(index, key): &(usize, &HopKey)| match key {
+            HopKey::WindowStart(_) => Some(*index) == start,
+            HopKey::WindowEnd(_) => start.is_none(),
+            HopKey::Column(_) => true,
+        };
+        let told: Vec<usize> = spec.output_keys.iter().enumerate().filter(is_told).map(|(index, _)| index).collect();
+        let fields: Vec<FieldRef> = told.iter().map(|index| output_keys[*index].clone()).collect();
+        Ok(Self { spec, told, windows: Interner::try_new(&fields)? })
     }
 
     /// Expands tick groups keyed by `slices` (the input's key columns) to windows: how, and the windows' key columns.
@@ -74,22 +85,33 @@ impl Hopper {
             }
             starts.push(parents.len());
         }
-        let bound = |offset: i64| -> Result<ArrayRef> {
+        let bound = |starts: &[i64], offset: i64| -> Result<ArrayRef> {
             let bound = |start: &i64| start.checked_add(offset)?.checked_mul(per_micro)?.checked_div_euclid(per_unit);
-            let bounds: Option<Vec<i64>> = window_starts.iter().map(bound).collect();
+            let bounds: Option<Vec<i64>> = starts.iter().map(bound).collect();
             native_array(column.data_type(), bounds.ok_or_else(out_of_range)?.into_iter().map(Some))
         };
         let parents = UInt32Array::from(parents);
-        let keys = self.spec.output_keys.iter().map(|key| match key {
-            HopKey::WindowStart(_) => bound(0),
-            HopKey::WindowEnd(_) => bound(self.spec.size_micros),
+        let size = self.spec.size_micros;
+        let keys = self.told.iter().map(|key| match &self.spec.output_keys[*key] {
+            HopKey::WindowStart(_) => bound(&window_starts, 0),
+            HopKey::WindowEnd(_) => bound(&window_starts, size),
             HopKey::Column(column) => Ok(take(&slices[*column], &parents, None)?),
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let mut ids = Vec::new();
         self.windows.intern(&keys, parents.len(), &mut ids)?;
         let groups_total = self.windows.len();
-        let keys = self.windows.finish()?;
+        // The start of each window, from the first slice in it.
+        let mut starts_of_windows = vec![0; groups_total];
+        ids.iter().zip(&window_starts).for_each(|(id, start)| starts_of_windows[*id] = *start);
+        let mut told = self.told.iter().zip(self.windows.finish()?).peekable();
+        let keys = self.spec.output_keys.iter().enumerate().map(|(index, key)| {
+            match told.next_if(|(told, _)| **told == index) {
+                Some((_, column)) => Ok(column),
+                None => bound(&starts_of_windows, if matches!(key, HopKey::WindowEnd(_)) { size } else { 0 }),
+            }
+        });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
         let windows = ids.into_iter().map(|id| id as u32).collect();
         Ok((Expansion { starts, windows, groups_total }, keys))
     }

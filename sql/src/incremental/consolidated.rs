@@ -1,0 +1,34 @@
+//! Which plans change each row at most once a tick.
+
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
+use engine::dataflow::node::AggregateNode;
+use engine::delta::is_weighted;
+
+/// True if what the plan emits in one tick is consolidated: a group aggregate's change, which has each group's old answer
+/// and its new one where they differ, under nodes that keep rows apart.
+pub fn is_consolidated(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => is_consolidated(&alias.input),
+        LogicalPlan::Filter(filter) => is_consolidated(&filter.input),
+        LogicalPlan::Projection(projection) => keeps_every_column(projection) && is_consolidated(&projection.input),
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<AggregateNode>().is_some(),
+        _ => false,
+    }
+}
+
+/// True if each of the input's columns but the weight is one of the output's: then rows that differ stay different.
+fn keeps_every_column(projection: &Projection) -> bool {
+    let input = projection.input.schema();
+    let count = input.fields().len() - usize::from(is_weighted(input.as_arrow()));
+    let kept: std::collections::BTreeSet<usize> =
+        projection.expr.iter().filter_map(|expr| column(expr, input)).collect();
+    (0..count).all(|index| kept.contains(&index))
+}
+
+fn column(expr: &Expr, input: &datafusion::common::DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => column(&alias.expr, input),
+        Expr::Column(column) => input.maybe_index_of_column(column),
+        _ => None,
+    }
+}
