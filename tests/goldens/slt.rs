@@ -40,13 +40,11 @@ enum Protocol {
 }
 
 #[test]
-#[ignore = "the scripts also say what is not yet answered as they want: see docs/STATUS.md"]
 fn every_file_holds_over_the_simple_protocol() {
     run_all(Protocol::Simple);
 }
 
 #[test]
-#[ignore = "the scripts also say what is not yet answered as they want: see docs/STATUS.md"]
 fn every_file_holds_over_the_extended_protocol_in_binary() {
     run_all(Protocol::Extended);
 }
