@@ -18,10 +18,9 @@ use crate::{SqlError, SqlState, types};
 /// The text of a literal that has no type yet.
 pub(crate) fn untyped(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Literal(value, _) => match value {
-            ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => text.as_deref(),
-            _ => None,
-        },
+        Expr::Literal(ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text), _) => {
+            text.as_deref()
+        }
         _ => None,
     }
 }
