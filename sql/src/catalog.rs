@@ -152,9 +152,7 @@ impl Catalog {
         if object.kind() == kind {
             return Ok(object);
         }
-        let (is, found) = (noun(kind), noun(object.kind()));
-        Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a {is}"))
-            .hint(format!("it is a {found}: use DROP {} to remove it", found.to_uppercase())))
+        Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a {}", noun(kind))))
     }
 
     /// The objects that read `name`, directly.

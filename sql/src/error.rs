@@ -160,3 +160,20 @@ impl fmt::Display for Located {
 }
 
 impl std::error::Error for Located {}
+
+/// An error about a literal, on its way through DataFusion, which keeps no places of literals, to where the text is known.
+#[derive(Debug)]
+pub(crate) struct AboutLiteral {
+    /// The error, its position not set yet.
+    pub error: Box<SqlError>,
+    /// The literal's value.
+    pub literal: String,
+}
+
+impl fmt::Display for AboutLiteral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for AboutLiteral {}

@@ -41,7 +41,12 @@ pub enum Statement {
         name: String,
     },
     /// `SHOW CREATE SOURCE | MATERIALIZED VIEW | VIEW name`.
-    ShowCreate(String),
+    ShowCreate {
+        /// What the name must stand for, if the statement says.
+        kind: Option<ObjectKind>,
+        /// The object.
+        name: String,
+    },
     /// `EXPLAIN [ANALYZE] [VERBOSE] [(options)] query | MATERIALIZED VIEW name | CREATE MATERIALIZED VIEW …`.
     Explain(Box<Explain>),
     /// SELECT, VALUES, TABLE t.

@@ -49,6 +49,12 @@ impl Backend for Database {
                 Description { parameters: planned.parameters.clone(), columns: Some(planned.columns.clone()) };
             return Ok(description);
         }
+        if let Statement::Explain(explain) = &request.statement.statement {
+            // What EXPLAIN ANALYZE says is found by running; its columns are known without.
+            let batch = self.explain_description(explain, &request.statement.text, &reading)?;
+            let columns = Some(batch.schema().fields().iter().cloned().collect());
+            return Ok(Description { parameters: vec![], columns });
+        }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
             None => None,
@@ -131,7 +137,7 @@ impl Database {
             Statement::Describe { schema, name } => {
                 show::describe(schema.as_deref(), name, reading, &ReadRelations::new(reading, &self.engine))?
             }
-            Statement::ShowCreate(name) => show::create(name, reading)?,
+            Statement::ShowCreate { kind, name } => show::create(*kind, name, reading)?,
             Statement::Explain(explain) => self.explain(explain, &request.statement.text, reading).await?,
             _ => return Ok(None),
         }))

@@ -167,7 +167,8 @@ impl Database {
             user: identity.user.to_string(),
             session_user: identity.user.to_string(),
             backend_pid: identity.pid,
-            search_path: settings.search_path(),
+            // No schema is a user's own; the engine's only looks like one to the superuser of that name.
+            search_path: settings.search_path().into_iter().filter(|schema| schema != "$user").collect(),
             client: identity.client.map(SocketAddr::from),
             server: None,
             server_started: micros(self.started_at),

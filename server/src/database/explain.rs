@@ -9,6 +9,7 @@ use engine::dataflow::Dataflow;
 use engine::dataflow::exec::OperatorExec;
 use engine::dataflow::execution::{Execution, ExecutionConfig};
 use sql::SqlError;
+use sql::binder::visible_text;
 use sql::catalog::Definition;
 use sql::statement::{Explain, ExplainTarget, ObjectKind};
 
@@ -42,8 +43,22 @@ impl Database {
                 lines
             }
         };
-        let rows = if explain.json { vec![json(&lines)] } else { lines };
-        Ok(text_table(&[("QUERY PLAN", rows.into_iter().map(Some).collect())]))
+        // Names and literals as the query wrote them.
+        let lines: Vec<String> = lines.iter().map(|line| visible_text(line)).collect();
+        Ok(query_plan(if explain.json { vec![json(&lines)] } else { lines }))
+    }
+
+    /// What [`explain`](Self::explain) gives, without its rows: nothing runs, but a query that cannot be bound fails.
+    pub(super) fn explain_description(
+        &self,
+        explain: &Explain,
+        text: &str,
+        reading: &Reading,
+    ) -> Result<RecordBatch, SqlError> {
+        if let ExplainTarget::Query(query) = &explain.target {
+            self.plan_query(query, text, &[], reading, None)?;
+        }
+        Ok(query_plan(vec![]))
     }
 
     async fn explain_query(
@@ -64,6 +79,10 @@ impl Database {
         }
         Ok(displayable(physical.as_ref()).indent(explain.verbose).to_string().lines().map(str::to_owned).collect())
     }
+}
+
+fn query_plan(lines: Vec<String>) -> RecordBatch {
+    text_table(&[("QUERY PLAN", lines.into_iter().map(Some).collect())])
 }
 
 fn explain_dataflow(dataflow: &Dataflow, verbose: bool) -> Result<Vec<String>, SqlError> {

@@ -6,7 +6,7 @@ use arrow::array::{RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use sql::binder::{Relation, Relations as _};
 use sql::catalog::{Definition, Object};
-use sql::statement::ShowObjects;
+use sql::statement::{ObjectKind, ShowObjects};
 use sql::{SqlError, SqlState};
 
 use super::Reading;
@@ -65,9 +65,12 @@ pub fn describe(
 /// `SHOW CREATE … name`: the statement that made it, with the values of secret options hidden.
 ///
 /// # Errors
-/// 42P01.
-pub fn create(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
+/// 42P01, 42809 if the name stands for another kind of object than the statement says.
+pub fn create(kind: Option<ObjectKind>, name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
     let object = object(name, reading)?;
+    if let Some(kind) = kind {
+        reading.catalog.expect(name, kind)?;
+    }
     Ok(text_table(&[
         ("name", vec![Some(object.name.clone())]),
         ("create_statement", vec![Some(without_secrets(object))]),
@@ -76,10 +79,16 @@ pub fn create(name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
 
 /// The text of the statement that made an object, fit to be shown.
 fn without_secrets(object: &Object) -> String {
-    let Definition::Source(source) = &object.definition else { return object.text.clone() };
+    let mut text = object.text.clone();
+    if !matches!(object.definition, Definition::Source(_)) {
+        return text;
+    }
     let secret = |name: &str| ["password", "secret", "key.pem", "sasl.jaas"].iter().any(|part| name.contains(part));
-    let secrets = source.options.iter().filter(|(name, value)| secret(name) && !value.is_empty());
-    secrets.fold(object.text.clone(), |text, (_, value)| text.replace(&value.replace('\'', "''"), "********"))
+    // From the last to the first, so that the places before stay where they are.
+    for (_, place) in sql::parser::option_places(&object.text).into_iter().rev().filter(|(name, _)| secret(name)) {
+        text.replace_range(place, "'********'");
+    }
+    text
 }
 
 fn no_relation(name: &str) -> SqlError {

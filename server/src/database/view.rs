@@ -152,7 +152,14 @@ impl Database {
                 notices.push(Notice::new(format!("{} \"{name}\" does not exist, skipping", noun(drop.kind))));
                 continue;
             }
-            catalog.expect(name, drop.kind)?;
+            catalog.expect(name, drop.kind).map_err(|error| {
+                match catalog.get(name).map(|object| noun(object.kind())) {
+                    Some(found) => {
+                        error.hint(format!("it is a {found}: use DROP {} to remove it", found.to_uppercase()))
+                    }
+                    None => error,
+                }
+            })?;
             names.push(name.clone());
         }
         let all = catalog.with_readers(&names);

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::operator::Operators;
 use super::{Relation, Relations, plan_view};
 use crate::diagnosis;
 use crate::types::PostgresTypes;
@@ -35,6 +36,7 @@ pub(crate) struct Context<'a> {
     pub state: &'a SessionState,
     pub relations: &'a dyn Relations,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
     /// Views being expanded, outermost first.
     expanding: RefCell<Vec<String>>,
     expanded: Cell<usize>,
@@ -44,7 +46,10 @@ impl<'a> Context<'a> {
     pub fn new(state: &'a SessionState, relations: &'a dyn Relations) -> Self {
         let mut relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(Windows)];
         relation_planners.extend(state.relation_planners().iter().cloned());
-        Self { state, relations, relation_planners, expanding: RefCell::default(), expanded: Cell::new(0) }
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators)];
+        expr_planners.extend(state.expr_planners().iter().cloned());
+        let (expanding, expanded) = (RefCell::default(), Cell::new(0));
+        Self { state, relations, relation_planners, expr_planners, expanding, expanded }
     }
 
     fn expand(&self, name: &str, query: &str, columns: &[String]) -> Result<Arc<dyn TableSource>, SqlError> {
@@ -130,7 +135,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.state.expr_planners()
+        &self.expr_planners
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

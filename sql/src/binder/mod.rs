@@ -10,9 +10,12 @@
 
 mod comparison;
 mod context;
+mod literal;
 mod names;
+mod operator;
 mod parameters;
 mod rewrite;
+mod settle;
 
 pub use rewrite::{visible, visible_text};
 
@@ -174,6 +177,7 @@ impl<'a> Binder<'a> {
             }
             plan = self::plan(&context, query, parameters.clone())?;
         }
+        let plan = settle::settle(plan)?;
         if self.strict {
             comparison::check(&plan)?;
         }

@@ -6,7 +6,10 @@
 //! - `FETCH FIRST n ROWS ONLY` is LIMIT.
 //! - Interval literals are read as Postgres reads them ([`crate::interval`]).
 //! - `pg_catalog.f(…)` is `f(…)`; `every`, `mod` and `localtimestamp` are what they stand for.
-//! - A cast to text writes values as Postgres does ([`crate::functions::text`]).
+//! - A cast to text writes values as Postgres does ([`crate::functions::text`]), one to bytea reads them so
+//!   ([`crate::functions::bytea`]).
+//! - A number's exponent is worked in, or makes it double precision if numeric cannot hold it.
+//! - `row_number()` and its like are bigint.
 //! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
@@ -19,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::literal::Decimal;
 use super::{UNNAMED, names};
 use crate::SqlError;
 use crate::error::Located;
@@ -211,13 +215,15 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
             Some(Err(error)) => Err(Located::new(error, interval.value.span())),
             None => Ok(None),
         },
-        Expr::Function(function) => Ok(self::function(function)),
+        Expr::Function(function) => Ok(self::function(function).or_else(|| counts_rows(function))),
         Expr::AtTimeZone { timestamp, time_zone } => {
             Ok(Some(call(functions::timezone::NAME, vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()])))
         }
         Expr::Cast { kind, expr, data_type, format: None, .. } if *kind != CastKind::TryCast => {
-            Ok(text_of(expr, data_type))
+            Ok(bytes_of(expr, data_type).or_else(|| text_of(expr, data_type)))
         }
+        Expr::TypedString(typed) => Ok(bytes_of(&Expr::Value(typed.value.clone()), &typed.data_type)),
+        Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Ok(exponent(number)),
         _ => Ok(None),
     }
 }
@@ -240,6 +246,47 @@ fn text_of(expr: &Expr, data_type: &DataType) -> Option<Expr> {
         }
         _ => Some(text),
     }
+}
+
+/// A cast to bytea is a call of the function that reads bytes as Postgres does.
+fn bytes_of(expr: &Expr, data_type: &DataType) -> Option<Expr> {
+    let is_bytea = match data_type {
+        DataType::Bytea => true,
+        DataType::Custom(name, _) => {
+            let last = name.0.last().and_then(|part| part.as_ident()).map(fold);
+            last.as_deref() == Some(functions::bytea::NAME)
+        }
+        _ => false,
+    };
+    let is_parameter = matches!(expr, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }));
+    (is_bytea && !is_parameter).then(|| call(functions::bytea::NAME, vec![expr.clone()]))
+}
+
+/// A number with an exponent, written without; one that numeric cannot hold is double precision.
+fn exponent(text: &str) -> Option<Expr> {
+    let decimal = Decimal::parse(text)?;
+    if decimal.exceeds_numeric() {
+        return Some(Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(Expr::value(Value::SingleQuotedString(text.into()))),
+            data_type: DataType::DoublePrecision,
+            array: false,
+            format: None,
+        });
+    }
+    text.contains(['e', 'E']).then(|| number(&decimal.to_sql()))
+}
+
+/// The functions that count rows of a window are bigint, and ntile is integer.
+fn counts_rows(function: &Function) -> Option<Expr> {
+    function.over.as_ref()?;
+    let data_type = match fold(function.name.0.last()?.as_ident()?).as_str() {
+        "row_number" | "rank" | "dense_rank" => DataType::BigInt(None),
+        "ntile" => DataType::Integer(None),
+        _ => return None,
+    };
+    let expr = Box::new(Expr::Function(function.clone()));
+    Some(Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None })
 }
 
 /// A plain function call.

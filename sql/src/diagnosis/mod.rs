@@ -16,7 +16,7 @@ use self::planning::{known_plan_message, planning};
 use self::values::arrow_error;
 pub(crate) use self::values::value_error;
 use self::words::{clean, lower_first};
-use crate::error::Located;
+use crate::error::{AboutLiteral, Located};
 use crate::parser::{Places, tokens};
 use crate::{SqlError, SqlState};
 
@@ -46,6 +46,16 @@ impl<'t> Text<'t> {
         let tokens = tokens(self.text);
         let within = tokens.iter().filter(|token| token.span.start >= span.start && token.span.end <= span.end);
         within.clone().find(|token| token.token.to_string() == operator).and_then(|token| self.position(token.span))
+    }
+
+    /// Where the string `value` stands first.
+    fn literal(&self, value: &str) -> Option<usize> {
+        let stands = |token: &&TokenWithSpan| match &token.token {
+            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => text == value,
+            Token::DollarQuotedString(text) => text.value == value,
+            _ => false,
+        };
+        tokens(self.text).iter().find(stands).and_then(|token| self.position(token.span))
     }
 
     /// Where the name `parts` stands first.
@@ -141,9 +151,16 @@ impl Layers {
                     }
                     *error
                 }
-                Err(inner) => match inner.downcast::<engine::Error>() {
-                    Ok(error) => SqlError::from(*error),
-                    Err(inner) => borrowed(inner.as_ref()),
+                Err(inner) => match inner.downcast::<AboutLiteral>() {
+                    Ok(about) => {
+                        let AboutLiteral { mut error, literal } = *about;
+                        error.position = text.and_then(|text| text.literal(&literal));
+                        *error
+                    }
+                    Err(inner) => match inner.downcast::<engine::Error>() {
+                        Ok(error) => SqlError::from(*error),
+                        Err(inner) => borrowed(inner.as_ref()),
+                    },
                 },
             },
             DataFusionError::ArrowError(error, _) => arrow_error(&error),
@@ -160,6 +177,9 @@ fn sql_span(span: Span) -> SqlSpan {
 fn borrowed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> SqlError {
     if let Some(error) = error.downcast_ref::<SqlError>() {
         return error.clone();
+    }
+    if let Some(about) = error.downcast_ref::<AboutLiteral>() {
+        return about.error.as_ref().clone();
     }
     if let Some(error) = error.downcast_ref::<ArrowError>() {
         return arrow_error(error);

@@ -257,6 +257,12 @@ fn other_plan_message(message: &str, text: Option<&Text<'_>>) -> Option<SqlError
             SqlError::new(SqlState::DUPLICATE_COLUMN, "two columns of one list have the same name").detail(message),
         );
     }
+    if message.contains("Scalar subquery returned more than one row") {
+        return Some(SqlError::new(
+            SqlState::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        ));
+    }
     if message.contains("Correlated scalar subquery") || message.contains("scalar correlated subquery") {
         return Some(SqlError::unsupported(lower_first(message)));
     }

@@ -37,7 +37,8 @@ pub(super) fn arrow_error(error: &ArrowError) -> SqlError {
 
 /// Messages about values that do not fit: `Cannot cast string 'x' to value of Int64 type` and its like.
 pub(crate) fn value_error(message: &str) -> SqlError {
-    if let Some((value, rest)) = between(message, "Cannot cast string '", "' to value of ") {
+    let unread = between(message, "Cannot cast string '", "' to value of ");
+    if let Some((value, rest)) = unread.or_else(|| between(message, "Cannot cast value '", "' to value of ")) {
         let sql_type = arrow_type(rest.trim_end_matches(" type"));
         if value.chars().filter(char::is_ascii_digit).count() > 18 && value.trim().parse::<i128>().is_ok() {
             return SqlError::new(

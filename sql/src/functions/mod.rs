@@ -1,8 +1,11 @@
 //! Every function a query may call, and the planner's settings that make SQL mean what it means in Postgres.
 
+pub mod bytea;
 pub mod date_bin;
 pub mod date_trunc;
 pub mod hop_starts;
+pub mod interval;
+pub mod round;
 pub mod text;
 pub mod timezone;
 pub mod to_char;
@@ -27,8 +30,8 @@ pub fn session_config() -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.collect_spans = true;
-    // A subquery's value becomes a join, which can be maintained; the alternative hides it inside an expression.
-    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    // A subquery's value is computed once, and is an error if it has two rows; as a join it would give two.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = true;
     config
 }
 
@@ -49,7 +52,11 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         // In the place of DataFusion's own.
         ScalarUDF::from(date_bin::DateBin::default()),
         ScalarUDF::from(date_trunc::DateTrunc::default()),
+        ScalarUDF::from(round::Round::default()),
+        ScalarUDF::from(bytea::Bytea::default()),
         ScalarUDF::from(hop_starts::HopStarts::default()),
+        ScalarUDF::from(interval::IntervalLength::default()),
+        ScalarUDF::from(interval::LengthInterval::default()),
         ScalarUDF::from(text::Text::default()),
         ScalarUDF::from(timezone::Timezone::default()),
         ScalarUDF::from(to_char::ToChar::default()),

@@ -8,13 +8,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringViewBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, DurationMicrosecondType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalUnit, TimeUnit, TimestampMicrosecondType,
+};
 use chrono::{DateTime, Datelike};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility, cast as cast_expr,
 };
+
+use super::interval::{LENGTH, from_length};
 
 /// The function's name.
 pub const NAME: &str = "text";
@@ -80,6 +85,15 @@ impl ScalarUDFImpl for Text {
                     timestamp(text, v, zone.is_some())
                 })
             }
+            DataType::Duration(_) => {
+                let lengths = cast(&values, &LENGTH)?;
+                write_all(lengths.as_primitive::<DurationMicrosecondType>(), |text, v| interval(text, from_length(v)))
+            }
+            DataType::Interval(_) => {
+                let intervals = cast(&values, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+                write_all(intervals.as_primitive::<IntervalMonthDayNanoType>(), interval)
+            }
+            of if of.is_binary() => hexadecimal(&values)?,
             _ => cast(&values, &DataType::Utf8View)?,
         };
         Ok(ColumnarValue::Array(texts))
@@ -87,7 +101,25 @@ impl ScalarUDFImpl for Text {
 }
 
 fn is_special(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Float32 | DataType::Float64 | DataType::Timestamp(..))
+    use DataType as T;
+    data_type.is_binary()
+        || matches!(data_type, T::Float32 | T::Float64 | T::Timestamp(..) | T::Interval(_) | T::Duration(_))
+}
+
+/// `\x00ff`.
+fn hexadecimal(values: &ArrayRef) -> Result<ArrayRef> {
+    let bytes = cast(values, &DataType::Binary)?;
+    let mut builder = StringViewBuilder::with_capacity(values.len());
+    for value in bytes.as_binary::<i32>() {
+        builder.append_option(value.map(|value| {
+            value.iter().fold(String::from("\\x"), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+        }));
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 fn write_all<T: arrow::datatypes::ArrowPrimitiveType>(
@@ -162,6 +194,36 @@ fn timestamp(text: &mut String, micros: i64, has_zone: bool) {
     }
 }
 
+/// `1 year 2 mons -3 days +04:05:06.5`: a sign where it differs from the part before, as IntervalStyle postgres has it.
+fn interval(text: &mut String, value: IntervalMonthDayNano) {
+    let mut negative = false;
+    for (value, unit) in [(value.months / 12, "year"), (value.months % 12, "mon"), (value.days, "day")] {
+        if value != 0 {
+            let space = if text.is_empty() { "" } else { " " };
+            let sign = if negative && value > 0 { "+" } else { "" };
+            let plural = if value == 1 { "" } else { "s" };
+            let _ = write!(text, "{space}{sign}{value} {unit}{plural}");
+            negative = value < 0;
+        }
+    }
+    let micros = value.nanoseconds / 1000;
+    if micros == 0 && !text.is_empty() {
+        return;
+    }
+    let space = if text.is_empty() { "" } else { " " };
+    let sign = match micros < 0 {
+        true => "-",
+        false if negative => "+",
+        false => "",
+    };
+    let (seconds, fraction) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+    let _ = write!(text, "{space}{sign}{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if fraction != 0 {
+        let digits = format!("{fraction:06}");
+        let _ = write!(text, ".{}", digits.trim_end_matches('0'));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +256,21 @@ mod tests {
         for (value, expected) in [(1.5_f32, "1.5"), (123_456.0, "123456"), (1_234_567.0, "1.234567e+06"), (0.1, "0.1")]
         {
             assert_eq!(written(|text| float32(text, value)), expected);
+        }
+    }
+
+    #[test]
+    fn intervals_read_as_in_postgres() {
+        const HOUR: i64 = 3_600_000_000_000;
+        for (months, days, nanos, expected) in [
+            (0, 0, 0, "00:00:00"),
+            (14, 3, 4 * HOUR + 1_500_000_000, "1 year 2 mons 3 days 04:00:01.5"),
+            (-1, 1, 0, "-1 mons +1 day"),
+            (0, -1, 2 * HOUR, "-1 days +02:00:00"),
+            (0, -1, -2 * HOUR, "-1 days -02:00:00"),
+            (0, 0, 100 * HOUR, "100:00:00"),
+        ] {
+            assert_eq!(written(|text| interval(text, IntervalMonthDayNano::new(months, days, nanos))), expected);
         }
     }
 

@@ -71,6 +71,7 @@ pub fn refuse(plan: &LogicalPlan) -> SqlError {
         },
         LogicalPlan::Join(_) => "JOIN",
         LogicalPlan::Window(_) => "OVER",
+        LogicalPlan::Limit(limit) if limit.fetch.is_none() => "OFFSET",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Sort(_) => "ORDER BY with LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT ON",

@@ -82,6 +82,12 @@ impl<'t> Cursor<'t> {
         if start.line == 0 { self.text.len() } else { self.places.byte(start) }
     }
 
+    /// Byte offset behind the token read last.
+    pub fn byte_behind(&self) -> usize {
+        let read = self.parser.index().saturating_sub(1);
+        self.places.byte(self.parser.token_at(read).span.end)
+    }
+
     /// Byte offset behind the last token.
     pub fn last_byte(&self) -> usize {
         self.last.map_or(self.text.len(), |end| self.places.byte(end))

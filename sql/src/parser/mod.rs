@@ -25,6 +25,8 @@ mod watermark;
 
 pub use limits::{CHAIN_MAX, DEPTH_MAX, NESTING_MAX, RELATIONS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
 
+pub use options::option_places;
+
 pub(crate) use cursor::{fold, object_name_parts};
 pub(crate) use script::{Places, tokens};
 

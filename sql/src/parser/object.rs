@@ -59,10 +59,10 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
         if columns {
             return described(cursor);
         }
-        kind(cursor);
+        let kind = kind(cursor);
         let (name, _) = cursor.object_name()?;
         cursor.expect_end()?;
-        return Ok(Statement::ShowCreate(name));
+        return Ok(Statement::ShowCreate { kind, name });
     }
     let objects: [(&[&str], ShowObjects); 5] = [
         (&["sources"], ShowObjects::Sources),
@@ -94,15 +94,21 @@ fn described(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     Ok(Statement::Describe { schema, name })
 }
 
-/// Skips the kind in `SHOW CREATE VIEW v`: a name says it already. A kind at the end is itself the name.
-fn kind(cursor: &mut Cursor<'_>) {
-    let kinds: [&[&str]; 4] = [&["materialized", "view"], &["source"], &["table"], &["view"]];
-    for words in kinds {
+/// Reads the kind in `SHOW CREATE VIEW v`; anything may be called a table. A kind at the end is itself the name.
+fn kind(cursor: &mut Cursor<'_>) -> Option<ObjectKind> {
+    let kinds: [(&[&str], Option<ObjectKind>); 4] = [
+        (&["materialized", "view"], Some(ObjectKind::MaterializedView)),
+        (&["source"], Some(ObjectKind::Source)),
+        (&["table"], None),
+        (&["view"], Some(ObjectKind::View)),
+    ];
+    for (words, kind) in kinds {
         if cursor.peek_words(words) && matches!(cursor.peek_nth(words.len()), Token::Word(_)) {
             cursor.words(words);
-            return;
+            return kind;
         }
     }
+    None
 }
 
 /// `EXPLAIN [ANALYZE] [VERBOSE] | (option [value], …)` and what it explains.

@@ -3,9 +3,12 @@
 //! Names are words, dotted or hyphenated words, or strings (`'scan.startup.mode'`); values are strings, numbers,
 //! booleans or bare words. Nothing is interpreted here.
 
-use datafusion::sql::sqlparser::tokenizer::Token;
+use std::ops::Range;
 
-use super::cursor::Cursor;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::{Cursor, is_word};
+use super::script;
 use crate::{SqlError, SqlState};
 
 /// One option as written.
@@ -17,6 +20,20 @@ pub(crate) struct Assignment {
     pub value: String,
     /// 1-based position of the name.
     pub position: usize,
+    /// Where the value stands, in bytes of the statement's text, quotes included.
+    pub place: Range<usize>,
+}
+
+/// The options of a `CREATE SOURCE`, by name, and where their values stand in `text`, in bytes, quotes included. `text` is
+/// the statement's own ([`Parsed::text`](crate::statement::Parsed::text)).
+pub fn option_places(text: &str) -> Vec<(String, Range<usize>)> {
+    let Ok(chunks) = script::split(text) else { return Vec::new() };
+    let Some(chunk) = chunks.first() else { return Vec::new() };
+    let opens = |pair: &[TokenWithSpan]| is_word(&pair[0].token, "with") && pair[1].token == Token::LParen;
+    let Some(at) = chunk.tokens.windows(2).position(opens) else { return Vec::new() };
+    let mut cursor = Cursor::with_tokens(chunk, chunk.tokens[at + 1..].to_vec());
+    let options = parse(&mut cursor).unwrap_or_default();
+    options.into_iter().map(|option| (option.name, option.place)).collect()
 }
 
 /// Reads the list behind WITH, brackets included.
@@ -28,7 +45,9 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError
         let position = cursor.position();
         let name = name(cursor)?;
         cursor.expect_token(&Token::Eq)?;
-        Ok(Assignment { name, value: value(cursor)?, position })
+        let start = cursor.byte();
+        let value = value(cursor)?;
+        Ok(Assignment { name, value, position, place: start..cursor.byte_behind() })
     })?;
     for (n, option) in options.iter().enumerate() {
         if options[..n].iter().any(|earlier| earlier.name == option.name) {

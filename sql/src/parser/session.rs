@@ -24,6 +24,12 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>, first: &str) -> Result<Statemen
             return Ok(Statement::Move(Box::new(movement(cursor)?)));
         }
         "abort" => return abort(cursor),
+        "reset" if cursor.words(&["reset", "time", "zone"]) => {
+            cursor.expect_end()?;
+            let name = ast::ObjectName::from(vec![Ident::new("timezone")]);
+            let reset = ast::ResetStatement { reset: ast::Reset::ConfigurationParameter(name) };
+            return Ok(Statement::Session(Box::new(ast::Statement::Reset(reset))));
+        }
         "copy" if reads_data(cursor) => {
             return Err(SqlError::unsupported("COPY FROM is not supported")
                 .hint("Rows come from sources; see CREATE SOURCE.")

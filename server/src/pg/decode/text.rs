@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str, data_type: &DataType, zone: TimeZone) -> Result<
         }
         data_type if data_type.is_decimal() => numeric::parse_text(trimmed, data_type)?,
         DataType::Utf8 => ScalarValue::Utf8(Some(text.to_owned())),
-        DataType::Binary => ScalarValue::Binary(Some(bytea(text).ok_or_else(bad)?)),
+        DataType::Binary => ScalarValue::Binary(Some(sql::functions::bytea::decode(text)?)),
         DataType::Date32 => ScalarValue::Date32(Some(datetime::date(trimmed)?)),
         DataType::Time64(_) => ScalarValue::Time64Microsecond(Some(datetime::time(trimmed)?)),
         DataType::Timestamp(_, None) => ScalarValue::TimestampMicrosecond(Some(datetime::timestamp(trimmed)?), None),
@@ -84,33 +84,6 @@ fn finite<T>(value: T, is_finite: bool, text: &str, data_type: &DataType) -> Res
     if is_finite || says_so { Ok(value) } else { Err(out_of_range(data_type, text)) }
 }
 
-/// `\x0a1b`, or the escape form: `\\`, `\ooo`, and every other byte for itself.
-fn bytea(text: &str) -> Option<Vec<u8>> {
-    if let Some(hex) = text.strip_prefix("\\x") {
-        let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        return from_hex(&digits);
-    }
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, tail)) = rest.split_first() {
-        rest = match (first, tail) {
-            (b'\\', [b'\\', tail @ ..]) => {
-                bytes.push(b'\\');
-                tail
-            }
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                tail
-            }
-            (b'\\', _) => return None,
-            (byte, tail) => {
-                bytes.push(*byte);
-                tail
-            }
-        };
-    }
-    Some(bytes)
-}
-
 fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let pairs = digits.chunks(2);
@@ -156,14 +129,6 @@ mod tests {
         assert_eq!(state("1e400", &DataType::Float64), "22003");
         assert_eq!(parse(" -7 ", &DataType::Int16, TimeZone::UTC), Ok(ScalarValue::Int16(Some(-7))));
         assert_eq!(parse("-infinity", &DataType::Float64, TimeZone::UTC), Ok(ScalarValue::from(f64::NEG_INFINITY)));
-    }
-
-    #[test]
-    fn bytea_is_read_in_both_forms() {
-        assert_eq!(bytea("\\x00Ff 10"), Some(vec![0, 255, 16]));
-        assert_eq!(bytea("a\\\\b\\001"), Some(vec![b'a', b'\\', b'b', 1]));
-        assert_eq!(bytea("\\x0"), None);
-        assert_eq!(bytea("\\9"), None);
     }
 
     #[test]

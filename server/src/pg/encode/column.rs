@@ -16,6 +16,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use bytes::{BufMut, BytesMut};
+use sql::functions::interval::from_length;
 use sql::{SqlError, SqlState};
 
 use super::super::datetime::{EPOCH_DAYS, EPOCH_MICROS, write_date, write_time, write_timestamp, write_timestamptz};
@@ -293,10 +294,8 @@ where
 
 fn interval(array: &ArrayRef) -> Result<IntervalMonthDayNanoArray, SqlError> {
     let from_micros = |micros: Int64Array| -> Result<IntervalMonthDayNanoArray, SqlError> {
-        micros.try_unary(|v| {
-            let nanoseconds = v.mul_checked(1000).map_err(|_| datetime_range("interval"))?;
-            Ok(arrow::datatypes::IntervalMonthDayNano::new(0, 0, nanoseconds))
-        })
+        // A length comes from a difference of times, which has days in Postgres.
+        Ok(micros.unary(from_length))
     };
     match array.data_type() {
         DataType::Duration(TimeUnit::Second) => from_micros(multiply::<DurationSecondType>(array, 1_000_000)?),
@@ -304,7 +303,7 @@ fn interval(array: &ArrayRef) -> Result<IntervalMonthDayNanoArray, SqlError> {
         DataType::Duration(TimeUnit::Microsecond) => from_micros(multiply::<DurationMicrosecondType>(array, 1)?),
         DataType::Duration(TimeUnit::Nanosecond) => {
             let nanos = array.as_primitive::<DurationNanosecondType>();
-            Ok(nanos.unary(|v| arrow::datatypes::IntervalMonthDayNano::new(0, 0, v)))
+            Ok(nanos.unary(|v| from_length(v / 1000)))
         }
         _ => {
             let target = DataType::Interval(IntervalUnit::MonthDayNano);

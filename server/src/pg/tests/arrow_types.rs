@@ -162,7 +162,11 @@ fn one_of_each() -> Vec<(ArrayRef, &'static str, &'static str)> {
             "1 mon 2 days 00:00:00.000003",
             "00000000000000030000000200000001",
         ),
-        (array(DurationSecondArray::from(vec![Some(90_000), None])), "25:00:00", "00000014f46b04000000000000000000"),
+        (
+            array(DurationSecondArray::from(vec![Some(90_000), None])),
+            "1 day 01:00:00",
+            "00000000d693a4000000000100000000",
+        ),
         (
             array(DurationMillisecondArray::from(vec![Some(500), None])),
             "00:00:00.5",

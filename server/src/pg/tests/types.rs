@@ -130,7 +130,7 @@ fn parameters_take_the_very_type_that_was_inferred() {
         (DataType::Timestamp(TimeUnit::Nanosecond, None), "1969-12-31 23:59:59.9", "1969-12-31 23:59:59.9"),
         (DataType::Timestamp(TimeUnit::Second, Some("UTC".into())), "2023-01-02 01:00+01", "2023-01-02 00:00:00+00"),
         (DataType::Interval(IntervalUnit::MonthDayNano), "1 mon", "1 mon"),
-        (DataType::Duration(TimeUnit::Millisecond), "1 day 00:00:01.5", "24:00:01.5"),
+        (DataType::Duration(TimeUnit::Millisecond), "24:00:01.5", "1 day 00:00:01.5"),
         (DataType::LargeList(Arc::new(Field::new_list_field(DataType::Int32, true))), "{1,NULL}", "{1,NULL}"),
         (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "ab", "ab"),
     ];

@@ -22,6 +22,7 @@ fn the_session_s_own_statements() {
         "SET DateStyle = ISO, MDY",
         "RESET ALL",
         "RESET x",
+        "RESET TIME ZONE",
         "SHOW x",
         "SHOW ALL",
         "SHOW TIME ZONE",

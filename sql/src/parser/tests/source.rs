@@ -350,3 +350,25 @@ fn a_hint_says_what_to_do_instead() {
         Some("Add WITH (bootstrap = 'localhost:9092', …).")
     );
 }
+
+#[test]
+fn an_option_s_value_has_a_place() {
+    let text = "CREATE SOURCE s (a int, with_x text) INCLUDE KEY\nWITH (connector = 'kafka', bootstrap = 'h:1', topic = 'é', \
+                sasl.password = E'a\\'b', 'ssl.key.pem' = $$x'y$$, secret_of = $q$$$z$q$, n = -3, password = 'it''s') FORMAT JSON";
+    let places = option_places(text);
+    let shown: Vec<(&str, &str)> = places.iter().map(|(name, place)| (name.as_str(), &text[place.clone()])).collect();
+    assert_eq!(
+        shown,
+        [
+            ("connector", "'kafka'"),
+            ("bootstrap", "'h:1'"),
+            ("topic", "'é'"),
+            ("sasl.password", "E'a\\'b'"),
+            ("ssl.key.pem", "$$x'y$$"),
+            ("secret_of", "$q$$$z$q$"),
+            ("n", "-3"),
+            ("password", "'it''s'"),
+        ]
+    );
+    assert!(option_places("CREATE SOURCE s (a int)").is_empty());
+}

@@ -116,7 +116,7 @@ fn objects_are_dropped_shown_and_described() {
         matches!(system, Statement::Describe { schema: Some(schema), name } if schema == "tidemark" && name == "ticks")
     );
     for text in ["SHOW CREATE x", "SHOW CREATE MATERIALIZED VIEW x", "SHOW CREATE SOURCE x", "SHOW CREATE TABLE x"] {
-        assert!(matches!(one(text), Statement::ShowCreate(name) if name == "x"), "{text}");
+        assert!(matches!(one(text), Statement::ShowCreate { name, .. } if name == "x"), "{text}");
     }
     assert!(matches!(one("FLUSH"), Statement::Flush));
     check_refusals(&[
