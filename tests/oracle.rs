@@ -87,7 +87,8 @@ fn rows_with_and_without_eviction(seed: u64, case: &Case) -> Option<(usize, usiz
     let with = with.unwrap_or_else(|error| panic!("seed {seed} fails with eviction only: {error}"));
     let without = without.unwrap_or_else(|error| panic!("seed {seed} fails without eviction only: {error}"));
     for (tick, (with, without)) in with.0.iter().zip(&without.0).enumerate() {
-        let same = compare::identical(without, with);
+        // Partitions exchange rows in no order, so floats that DataFusion's own functions merge may differ in a last digit.
+        let same = compare::equal(without, with);
         assert_eq!(same, Ok(()), "seed {seed}: tick {} depends on eviction\n{}", tick + 1, case.query.create_text());
     }
     Some((with.1, without.1))

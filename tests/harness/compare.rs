@@ -50,14 +50,6 @@ impl Value {
             (a, b) => a == b,
         }
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Float(a), Self::Float(b)) => (a.is_nan() && b.is_nan()) || a == b,
-            (Self::List(a), Self::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same(b)),
-            (a, b) => a == b,
-        }
-    }
 }
 
 fn order(a: &[Value], b: &[Value]) -> Ordering {
@@ -108,20 +100,8 @@ fn value(array: &dyn Array, row: usize) -> Value {
 /// # Errors
 /// The first rows that differ.
 pub fn equal(expected: &[RecordBatch], found: &[RecordBatch]) -> Result<(), String> {
-    compare(expected, found, Value::is_near)
-}
-
-/// Says how two answers differ, if they do, be it in a float's last digit: for answers computed in the same order.
-///
-/// # Errors
-/// The first rows that differ.
-pub fn identical(expected: &[RecordBatch], found: &[RecordBatch]) -> Result<(), String> {
-    compare(expected, found, Value::is_same)
-}
-
-fn compare(expected: &[RecordBatch], found: &[RecordBatch], same: fn(&Value, &Value) -> bool) -> Result<(), String> {
     let (expected, found) = (rows(expected), rows(found));
-    let same = |a: &Vec<Value>, b: &Vec<Value>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+    let same = |a: &Vec<Value>, b: &Vec<Value>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_near(b));
     if expected.len() == found.len() && expected.iter().zip(&found).all(|(a, b)| same(a, b)) {
         return Ok(());
     }
