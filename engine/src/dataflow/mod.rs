@@ -38,8 +38,8 @@ pub struct Dataflow {
     pub schema: SchemaRef,
     /// True if no row of the view is ever retracted.
     pub append_only: bool,
-    /// True if a tick's change names no row twice with weights of one sign, and no row with opposite ones: then it need
-    /// not be consolidated.
+    /// True if the view is a set, and a tick's change of it consolidated: it names each row once, retracts what the view
+    /// holds and inserts what it does not.
     pub consolidated: bool,
     /// The columns read of each source, by source name: what its decoder must materialise.
     pub inputs: BTreeMap<String, BTreeSet<String>>,

@@ -127,7 +127,7 @@ impl KeyIndex {
         for table in self.sections.range(range).map(|(_, table)| table) {
             let start = slots.len();
             slots.extend(table.iter().map(|entry| entry.slot));
-            slots[start..].sort_unstable();
+            sort(&mut slots[start..]);
         }
         slots
     }
@@ -174,6 +174,25 @@ impl KeyIndex {
         let tables: usize = self.sections.values().map(table).sum();
         let slots = self.free.capacity() * size_of::<u32>() + self.section_of.capacity() * size_of::<i64>();
         tables + self.keys.bytes() + slots
+    }
+}
+
+/// Sorts slots, all different: by marking them where they are many for their range, which is the rule.
+fn sort(slots: &mut [u32]) {
+    let (Some(least), Some(most)) = (slots.iter().min().copied(), slots.iter().max().copied()) else { return };
+    let words = (most - least) as usize / 64 + 1;
+    if words > slots.len() {
+        return slots.sort_unstable();
+    }
+    let mut marks = vec![0u64; words];
+    slots.iter().for_each(|slot| marks[(slot - least) as usize / 64] |= 1 << ((slot - least) % 64));
+    let mut place = slots.iter_mut();
+    for (word, mut bits) in marks.into_iter().enumerate() {
+        while bits != 0 {
+            let slot = least + word as u32 * 64 + bits.trailing_zeros();
+            *place.next().expect("as many marks as slots") = slot;
+            bits &= bits - 1;
+        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Which plans change each row at most once a tick.
+//! Which plans make a set and change each row of it at most once a tick.
 
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use engine::dataflow::node::AggregateNode;
 use engine::delta::is_weighted;
 
-/// True if what the plan emits in one tick is consolidated: a group aggregate's change, which has each group's old answer
-/// and its new one where they differ, under nodes that keep rows apart.
+/// True if the plan's answer is a set and what it emits in one tick consolidated: a group aggregate's change, which has
+/// each group's old answer and its new one where they differ, under nodes that keep rows apart.
 pub fn is_consolidated(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::SubqueryAlias(alias) => is_consolidated(&alias.input),
