@@ -14,6 +14,9 @@ use benches::input::{Records, generator};
 use engine::source::embedded_broker::EmbeddedBroker;
 use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
 use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use server::config::Config;
 use server::server::Server;
 use tokio_postgres::{Client, NoTls};
@@ -54,6 +57,9 @@ fn measure(bootstrap: Option<&str>, rate: usize) {
         broker.create_topic(&topic, LANES as i32).expect("a topic");
     }
     let address = bootstrap.unwrap_or_else(|| embedded.as_ref().map_or("", |broker| broker.bootstrap())).to_owned();
+    if embedded.is_none() {
+        runtime.block_on(create_topic(&address, &topic));
+    }
     let local = "127.0.0.1:0".parse().expect("an address");
     let config = Config { pg_addr: local, http_addr: local, ..Config::default() };
     let server = runtime.block_on(Server::start(config)).expect("the server starts");
@@ -84,6 +90,15 @@ fn measure(bootstrap: Option<&str>, rate: usize) {
         ticks as f64 / seconds,
     );
     runtime.block_on(server.stop());
+}
+
+/// A topic of one partition a lane on a real Kafka.
+async fn create_topic(bootstrap: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client");
+    let topic = NewTopic::new(topic, LANES as i32, TopicReplication::Fixed(1));
+    let created = admin.create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    created.into_iter().for_each(|result| drop(result.expect("a new topic")));
 }
 
 fn statements(bootstrap: &str, topic: &str) -> String {

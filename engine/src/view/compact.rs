@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, StructArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, GenericListArray, MutableArrayData, OffsetSizeTrait, StructArray, make_array,
+};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::compute::take;
 use arrow::datatypes::DataType;
 
 use crate::error::Result;
@@ -97,6 +98,8 @@ fn referenced_values<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> ArrayRe
 
 /// A copy of the array's own buffers; text views still share their data buffers.
 fn taken(array: &ArrayRef) -> Result<ArrayRef> {
-    let all = UInt32Array::from_iter_values(0..array.len() as u32);
-    Ok(take(array, &all, None)?)
+    let data = array.to_data();
+    let mut copy = MutableArrayData::new(vec![&data], false, array.len());
+    copy.try_extend(0, 0, array.len())?;
+    Ok(make_array(copy.freeze()))
 }

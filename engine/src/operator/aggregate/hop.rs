@@ -9,6 +9,8 @@
 //!                       [     c,    d,    e    )
 //! ```
 
+use std::collections::HashMap;
+
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef};
@@ -48,72 +50,77 @@ impl Expansion {
 #[derive(Debug)]
 pub(super) struct Hopper {
     spec: HopSpec,
-    /// The output keys that tell windows apart.
-    told: Vec<usize>,
-    windows: Interner,
+    /// Whether the output tells windows apart; else rows with equal other keys are one group, whatever their window.
+    tells_windows: bool,
+    /// The input key columns in the output.
+    others: Vec<usize>,
+    other_keys: Interner,
 }
 
 impl Hopper {
     pub fn try_new(spec: HopSpec, output_keys: &[FieldRef]) -> Result<Self> {
-        // A window's end says nothing that its start does not, unless the start is not asked for.
-        let start = spec.output_keys.iter().position(|key| matches!(key, HopKey::WindowStart(_)));
-        let is_told = |(index, key): &(usize, &HopKey)| match key {
-            HopKey::WindowStart(_) => Some(*index) == start,
-            HopKey::WindowEnd(_) => start.is_none(),
-            HopKey::Column(_) => true,
-        };
-        let told: Vec<usize> = spec.output_keys.iter().enumerate().filter(is_told).map(|(index, _)| index).collect();
-        let fields: Vec<FieldRef> = told.iter().map(|index| output_keys[*index].clone()).collect();
-        Ok(Self { spec, told, windows: Interner::try_new(&fields)? })
+        let mut others = Vec::new();
+        let mut fields = Vec::new();
+        for (key, field) in spec.output_keys.iter().zip(output_keys) {
+            if let HopKey::Column(column) = key {
+                others.push(*column);
+                fields.push(field.clone());
+            }
+        }
+        let tells_windows = others.len() < spec.output_keys.len();
+        Ok(Self { spec, tells_windows, others, other_keys: Interner::try_new(&fields)? })
     }
 
     /// Expands tick groups keyed by `slices` (the input's key columns) to windows: how, and the windows' key columns.
+    ///
+    /// Only slices are looked up by their keys: a window is then the number of its other keys and its place in time.
     pub fn expand(&mut self, slices: &[ArrayRef]) -> Result<(Expansion, Vec<ArrayRef>)> {
         let column = &slices[self.spec.slice_key];
         let DataType::Timestamp(unit, _) = column.data_type() else {
             return Err(Error::internal("a slice is not a timestamp"));
         };
         let (per_micro, per_unit) = unit_scale(*unit);
-        let mut parents = Vec::new();
+        let other_columns: Vec<ArrayRef> = self.others.iter().map(|other| slices[*other].clone()).collect();
+        let mut others = Vec::new();
+        self.other_keys.intern(&other_columns, column.len(), &mut others)?;
+        let others_total = self.other_keys.len();
+        self.other_keys.finish()?;
+
         let mut window_starts = Vec::new();
         let mut starts = vec![0];
-        for (slice, value) in native_values::<i64>(&column.to_data()).iter().enumerate() {
+        for value in native_values::<i64>(&column.to_data()) {
             let micros = value.div_euclid(per_micro).checked_mul(per_unit).ok_or_else(out_of_range)?;
-            for start in self.starts_holding(micros)? {
-                parents.push(slice as u32);
-                window_starts.push(start);
-            }
-            starts.push(parents.len());
+            window_starts.extend(self.starts_holding(micros)?);
+            starts.push(window_starts.len());
         }
-        let bound = |starts: &[i64], offset: i64| -> Result<ArrayRef> {
+        let mut numbers = WindowNumbers::new(&window_starts, self.spec.slide_micros, others_total);
+        let mut windows = Vec::with_capacity(window_starts.len());
+        // The slice and the start that each window was first seen with.
+        let (mut first_slices, mut first_starts) = (Vec::new(), Vec::new());
+        for (slice, other) in others.iter().enumerate() {
+            for start in &window_starts[starts[slice]..starts[slice + 1]] {
+                let next = first_slices.len() as u32;
+                let window = numbers.number(*other, if self.tells_windows { *start } else { numbers.least }, next);
+                if window == next {
+                    first_slices.push(slice as u32);
+                    first_starts.push(*start);
+                }
+                windows.push(window);
+            }
+        }
+        let groups_total = first_slices.len();
+        let first_slices = UInt32Array::from(first_slices);
+        let bound = |offset: i64| -> Result<ArrayRef> {
             let bound = |start: &i64| start.checked_add(offset)?.checked_mul(per_micro)?.checked_div_euclid(per_unit);
-            let bounds: Option<Vec<i64>> = starts.iter().map(bound).collect();
+            let bounds: Option<Vec<i64>> = first_starts.iter().map(bound).collect();
             native_array(column.data_type(), bounds.ok_or_else(out_of_range)?.into_iter().map(Some))
         };
-        let parents = UInt32Array::from(parents);
-        let size = self.spec.size_micros;
-        let keys = self.told.iter().map(|key| match &self.spec.output_keys[*key] {
-            HopKey::WindowStart(_) => bound(&window_starts, 0),
-            HopKey::WindowEnd(_) => bound(&window_starts, size),
-            HopKey::Column(column) => Ok(take(&slices[*column], &parents, None)?),
+        let keys = self.spec.output_keys.iter().map(|key| match key {
+            HopKey::WindowStart(_) => bound(0),
+            HopKey::WindowEnd(_) => bound(self.spec.size_micros),
+            HopKey::Column(column) => Ok(take(&slices[*column], &first_slices, None)?),
         });
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        let mut ids = Vec::new();
-        self.windows.intern(&keys, parents.len(), &mut ids)?;
-        let groups_total = self.windows.len();
-        // The start of each window, from the first slice in it.
-        let mut starts_of_windows = vec![0; groups_total];
-        ids.iter().zip(&window_starts).for_each(|(id, start)| starts_of_windows[*id] = *start);
-        let mut told = self.told.iter().zip(self.windows.finish()?).peekable();
-        let keys = self.spec.output_keys.iter().enumerate().map(|(index, key)| {
-            match told.next_if(|(told, _)| **told == index) {
-                Some((_, column)) => Ok(column),
-                None => bound(&starts_of_windows, if matches!(key, HopKey::WindowEnd(_)) { size } else { 0 }),
-            }
-        });
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        let windows = ids.into_iter().map(|id| id as u32).collect();
-        Ok((Expansion { starts, windows, groups_total }, keys))
+        Ok((Expansion { starts, windows, groups_total }, keys.collect::<Result<Vec<_>>>()?))
     }
 
     /// The starts of all windows `[start, start + size)` that hold the instant, from the last to the first.
@@ -128,7 +135,44 @@ impl Hopper {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.windows.bytes()
+        self.other_keys.bytes()
+    }
+}
+
+/// Numbers a tick's windows by other keys and start.
+#[derive(Debug)]
+struct WindowNumbers {
+    /// The least start.
+    least: i64,
+    slide: i64,
+    /// Starts a slide apart, from the least to the greatest.
+    places: usize,
+    /// The number at `other * places + place`, where that takes about as much room as there are windows.
+    dense: Vec<u32>,
+    sparse: HashMap<(usize, i64), u32>,
+}
+
+impl WindowNumbers {
+    fn new(starts: &[i64], slide: i64, others: usize) -> Self {
+        let (least, most) = (starts.iter().min().copied().unwrap_or(0), starts.iter().max().copied().unwrap_or(0));
+        let span = most.checked_sub(least).map(|span| (span / slide) as usize);
+        let places = span.and_then(|span| span.checked_add(1)).unwrap_or(usize::MAX);
+        let room = others.checked_mul(places).filter(|room| *room <= 8 * starts.len() + 1024);
+        let dense = room.map_or_else(Vec::new, |room| vec![u32::MAX; room]);
+        Self { least, slide, places, dense, sparse: HashMap::new() }
+    }
+
+    /// The window's number: `next` if it has none yet.
+    fn number(&mut self, other: usize, start: i64, next: u32) -> u32 {
+        if self.dense.is_empty() {
+            return *self.sparse.entry((other, start)).or_insert(next);
+        }
+        let place = ((start - self.least) / self.slide) as usize;
+        let number = &mut self.dense[other * self.places + place];
+        if *number == u32::MAX {
+            *number = next;
+        }
+        *number
     }
 }
 
