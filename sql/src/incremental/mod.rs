@@ -42,6 +42,7 @@ use crate::statement::Emit;
 pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
+    subquery::refuse_set_operations_with_duplicates(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
     let plan = optimize::optimize(plan)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
