@@ -194,6 +194,7 @@ impl Query {
     pub fn expected_text(&self, watermark: Option<i64>) -> String {
         let end = match &self.shape {
             Shape::Group(group) => &group.end,
+            Shape::Join(Joined { batch_text: Some(text), .. }) => return text.clone(),
             Shape::Join(join) => &join.end,
             _ => return self.text(),
         };

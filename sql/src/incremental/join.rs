@@ -50,7 +50,11 @@ impl Rewriter {
             (_, None, false) => matching.past_keys(),
             _ => matching.past_rows(),
         };
-        let bounds = output_bounds(join, &matching, sides);
+        // NOT IN: a single NULL on the right takes back rows of any age.
+        let bounds = match join.null_aware {
+            true => vec![None; join.schema.fields().len()],
+            false => output_bounds(join, &matching, sides),
+        };
         let closes = left.closes || right.closes;
         let on = keys.iter().map(|(l, r)| format!("{l} = {r}")).collect();
         let (left_keys, right_keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();

@@ -3,6 +3,7 @@
 mod edges;
 mod naive;
 mod random;
+mod speed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
