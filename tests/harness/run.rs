@@ -200,32 +200,13 @@ impl Run {
     ///
     /// # Errors
     /// A failed view, an offset not accounted for, or a bug.
-<<<<<<< HEAD
     pub fn tick(&mut self, records: &[Record]) -> Result<Vec<Delta>, String> {
-        let before = self.next_offsets.clone();
-        let mut raw = Vec::with_capacity(records.len());
-        for record in records {
-            let offset = self.next_offsets.entry(record.partition).or_default();
-            // Before the first tick nobody knows where the partition begins.
-            *offset += if self.now_micros == 0 && *offset == 0 { 0 } else { record.skipped };
-            raw.push(RawRecord {
-                partition: record.partition,
-                offset: *offset,
-                timestamp_ms: Some(RECORD_TIME_MILLIS),
-                key: None,
-                payload: record.payload.as_deref().map(str::as_bytes),
-                headers: Headers::default(),
-            });
-            *offset += 1;
-=======
-    pub fn tick(&mut self, records: &[Record]) -> Result<Option<Delta>, String> {
         self.now_micros += FIRST_TICK_MICROS;
         let mut taken = BTreeMap::new();
         for reading in &mut self.readings {
             let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();
             let sabotage = self.sabotage.as_mut().filter(|_| reading.name == "s");
             taken.insert(reading.name.to_owned(), reading.take(&own, self.now_micros, sabotage)?);
->>>>>>> b76e214 (Joins of every kind are maintained incrementally)
         }
         let change = if self.sabotage.is_some() { self.tick_sabotaged(taken)? } else { self.tick_core(taken)? };
         for reading in &self.readings {
@@ -234,13 +215,8 @@ impl Run {
         Ok(change)
     }
 
-<<<<<<< HEAD
-    fn tick_core(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
-        let outcome = self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
-=======
-    fn tick_core(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Option<Delta>, String> {
+    fn tick_core(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
         let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
->>>>>>> b76e214 (Joins of every kind are maintained incrementally)
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
@@ -248,11 +224,7 @@ impl Run {
     }
 
     /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
-<<<<<<< HEAD
-    fn tick_sabotaged(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
-=======
-    fn tick_sabotaged(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Option<Delta>, String> {
->>>>>>> b76e214 (Joins of every kind are maintained incrementally)
+    fn tick_sabotaged(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
         let mut view = self.core.remove_view("v").expect("added at the start");
         let late = taken["s"].late.clone();
         let rows = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(tick.batches.clone())));

@@ -8,6 +8,7 @@ use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::operator::TickContext;
 use crate::operator::aggregate::closing::times;
+use crate::state::key_index::NEVER;
 
 impl JoinOperator {
     /// Takes in one delta of one side. Rows that match nothing, whatever comes, are put out at once and not kept.
@@ -37,12 +38,12 @@ impl JoinOperator {
                 continue;
             }
             let (slot, is_new) = self.keys.touch(key_bytes.row(row).data(), side, weight)?;
-            let time = times.as_ref().and_then(|times| times[row]);
+            let time = times.as_ref().map(|times| times[row]).filter(|time| *time != NEVER);
             if is_new && is_null(row) {
                 self.keys.note_null(slot);
             }
             if let Some(time) = time.filter(|_| is_new && self.spec.drops_keys()) {
-                self.keys.closing.insert(slot, time);
+                self.keys.past.insert(slot, time);
             }
             let rows = &mut self.sides[side];
             rows.total = rows.total.wrapping_add(weight);

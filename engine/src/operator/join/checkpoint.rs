@@ -87,8 +87,8 @@ impl JoinOperator {
         let rows = &self.sides[side];
         let slots: Vec<u32> = entries.iter().map(|entry| rows.rows.owner(*entry)).collect();
         let time = |(entry, slot): (&u32, &u32)| match self.spec.drops_keys() {
-            true => self.keys.closing.time(*slot),
-            false => rows.closing.time(*entry),
+            true => self.keys.past.time(*slot),
+            false => rows.past.time(*entry),
         };
         let mut columns = self.keyed_columns(&slots, entries.iter().zip(&slots).map(time).collect())?;
         columns.extend(rows.decode(entries)?);
@@ -100,7 +100,7 @@ impl JoinOperator {
     }
 
     fn save_counts(&self, side: usize, slots: &[u32]) -> Result<RecordBatch> {
-        let times = slots.iter().map(|slot| self.keys.closing.time(*slot)).collect();
+        let times = slots.iter().map(|slot| self.keys.past.time(*slot)).collect();
         let mut columns = self.keyed_columns(slots, times)?;
         let counts = slots.iter().map(|slot| self.keys.totals(*slot).1[side]);
         columns.push(Arc::new(Int64Array::from_iter_values(counts)));
@@ -150,7 +150,7 @@ impl JoinOperator {
             }
             let time = time.is_valid(row).then(|| time.value(row));
             if let Some(time) = time.filter(|_| is_new && self.spec.drops_keys()) {
-                self.keys.closing.insert(slot, time);
+                self.keys.past.insert(slot, time);
             }
             let rows = &mut self.sides[side];
             rows.total = rows.total.wrapping_add(weight);

@@ -22,7 +22,7 @@ impl JoinOperator {
     }
 
     fn drop_keys(&mut self, end: i64) {
-        for slot in self.keys.closing.take_below(end) {
+        for slot in self.keys.past.take_below(end) {
             let (_, totals) = self.keys.totals(slot);
             for (side, total) in self.sides.iter_mut().zip(totals) {
                 side.rows.remove_owner(slot);
@@ -33,7 +33,7 @@ impl JoinOperator {
     }
 
     fn drop_rows(&mut self, side: usize, end: i64) {
-        for entry in self.sides[side].closing.take_below(end) {
+        for entry in self.sides[side].past.take_below(end) {
             let rows = &mut self.sides[side];
             let (slot, weight) = (rows.rows.owner(entry), rows.weight(entry));
             rows.rows.remove(entry);

@@ -4,9 +4,9 @@
 
 use arrow::array::{Array, ArrayRef};
 
+use super::past::PastIndex;
 use crate::error::Result;
-use crate::operator::aggregate::closing::ClosingIndex;
-use crate::state::key_index::KeyIndex;
+use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
 
 const UNTOUCHED: u32 = u32::MAX;
@@ -28,7 +28,7 @@ pub(super) struct Keys {
     marks: Vec<u32>,
     touched: Vec<TouchedKey>,
     /// When keys become final, if keys are dropped whole.
-    pub closing: ClosingIndex,
+    pub past: PastIndex,
     /// The key that is NULL, while it has rows; kept for NOT IN alone.
     null: Option<u32>,
 }
@@ -41,14 +41,14 @@ impl Keys {
             totals: Vec::new(),
             marks: Vec::new(),
             touched: Vec::new(),
-            closing: ClosingIndex::default(),
+            past: PastIndex::default(),
             null: None,
         }
     }
 
     /// The slot of `key`, with `weight` more rows on `side`, and whether the key is new.
     pub fn touch(&mut self, key: &[u8], side: usize, weight: i64) -> Result<(u32, bool)> {
-        let (slot, inserted) = self.index.find_or_insert(key)?;
+        let (slot, inserted) = self.index.find_or_insert(NEVER, key)?;
         let place = slot as usize;
         if self.totals.len() <= place {
             self.totals.resize(place + 1, [0; 2]);
@@ -114,7 +114,7 @@ impl Keys {
 
     fn remove(&mut self, slot: u32) {
         self.index.remove(slot);
-        self.closing.remove(slot);
+        self.past.remove(slot);
         if self.null == Some(slot) {
             self.null = None;
         }
@@ -130,7 +130,7 @@ impl Keys {
             + self.totals.capacity() * size_of::<[i64; 2]>()
             + self.marks.capacity() * size_of::<u32>()
             + self.touched.capacity() * size_of::<TouchedKey>()
-            + self.closing.bytes()
+            + self.past.bytes()
     }
 }
 

@@ -19,6 +19,7 @@ mod explain;
 mod keys;
 mod output;
 mod pairs;
+mod past;
 mod presence;
 mod side;
 mod spec;

@@ -4,8 +4,8 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
 use datafusion::common::HashMap;
 
+use super::past::PastIndex;
 use crate::error::Result;
-use crate::operator::aggregate::closing::ClosingIndex;
 use crate::state::multiset::{Multiset, Touched};
 use crate::state::row_codec::RowCodec;
 
@@ -20,7 +20,7 @@ pub(super) struct Side {
     pub rows: Multiset,
     pub codec: RowCodec,
     /// When rows are past the other side, if rows are dropped one by one.
-    pub closing: ClosingIndex,
+    pub past: PastIndex,
     /// Weights of all rows, also where only their numbers are kept.
     pub total: i64,
     /// The times of this tick's rows, by the tag they were touched with.
@@ -32,7 +32,7 @@ impl Side {
         Self {
             rows: Multiset::new(1, codec.fixed_width()),
             codec,
-            closing: ClosingIndex::default(),
+            past: PastIndex::default(),
             total: 0,
             times: Vec::new(),
         }
@@ -95,17 +95,17 @@ impl Side {
                 (0, 0) => {}
                 (0, _) => {
                     if let Some(time) = self.times[tag as usize] {
-                        self.closing.insert(entry, time);
+                        self.past.insert(entry, time);
                     }
                 }
-                (_, 0) => self.closing.remove(entry),
+                (_, 0) => self.past.remove(entry),
                 _ => {}
             }
         }
     }
 
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.closing.bytes() + self.times.capacity() * size_of::<Option<i64>>()
+        self.rows.bytes() + self.past.bytes() + self.times.capacity() * size_of::<Option<i64>>()
     }
 }
 
