@@ -33,8 +33,8 @@ pub struct JoinNode {
     pub inputs: [Arc<LogicalPlan>; 2],
     /// How many leading columns of each input are keys.
     pub key_count: usize,
-    /// The equalities that the keys stand for, as text.
-    pub on: Vec<String>,
+    /// The whole condition, as text.
+    pub condition: String,
     /// Which rows come out.
     pub kind: JoinType,
     /// True if NULL keys match each other.
@@ -95,11 +95,7 @@ impl UserDefinedLogicalNodeCore for JoinNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalJoin {}: {}, on=[{}]", self.id, self.kind, self.on.join(", "))?;
-        if let Some(residual) = &self.residual {
-            write!(f, ", if {residual}")?;
-        }
-        Ok(())
+        write!(f, "IncrementalJoin {}: {} on [{}]", self.id, self.kind, self.condition)
     }
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -114,8 +110,7 @@ impl UserDefinedLogicalNodeCore for JoinNode {
 #[derive(Debug)]
 pub struct JoinMaker {
     spec: JoinSpec,
-    on: Vec<String>,
-    residual: Option<String>,
+    condition: String,
 }
 
 impl JoinMaker {
@@ -145,8 +140,7 @@ impl JoinMaker {
             output: Arc::new(output.project(&(0..columns).collect::<Vec<_>>())?),
             nested_rows_max: NESTED_ROWS_MAX,
         };
-        let residual = node.residual.as_ref().map(|residual| described(residual, &spec));
-        Ok(Self { spec, on: node.on.clone(), residual })
+        Ok(Self { spec, condition: node.condition.clone() })
     }
 
     /// For each input, the columns by which its rows are dealt to partitions; none if one partition must see them all.
@@ -170,31 +164,14 @@ fn physical_residual(
     Ok(create_physical_expr(residual, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 
-/// The residual with the columns' own names.
-fn described(residual: &Expr, spec: &JoinSpec) -> String {
-    let names: Vec<_> = spec.inputs.iter().flat_map(kept).map(|field| field.name().clone()).collect();
-    let mut text = residual.to_string();
-    // From the last on: `pair_1` begins `pair_10`.
-    for (index, name) in names.iter().enumerate().rev() {
-        text = text.replace(&pair_column(index), name);
-    }
-    text
-}
-
 impl MakeOperator for JoinMaker {
     fn make(&self) -> crate::Result<Box<dyn Operator>> {
         Ok(Box::new(JoinOperator::try_new(self.spec.clone())?))
     }
 
     fn describe(&self) -> String {
-        let mut text = format!("{}Join on=[{}]", self.spec.kind, self.on.join(", "));
-        if self.spec.null_aware {
-            text.push_str(" not in");
-        }
-        if let Some(residual) = &self.residual {
-            text.push_str(&format!(" if {residual}"));
-        }
-        text
+        let not_in = if self.spec.null_aware { " (NOT IN)" } else { "" };
+        format!("{}Join{not_in} on [{}]", self.spec.kind, self.condition)
     }
 
     fn explain(&self) -> crate::Result<String> {

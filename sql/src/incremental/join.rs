@@ -56,7 +56,9 @@ impl Rewriter {
             false => output_bounds(join, &matching, sides),
         };
         let closes = left.closes || right.closes;
-        let on = keys.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+        let equalities = keys.iter().map(|(l, r)| format!("{} = {}", l.human_display(), r.human_display()));
+        let others = filter.iter().map(|filter| filter.human_display().to_string());
+        let condition = equalities.chain(others).collect::<Vec<_>>().join(" AND ");
         let (left_keys, right_keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
         let [left_past, right_past] = past;
         let (left_time, left_past) = left_past.unzip();
@@ -66,7 +68,7 @@ impl Rewriter {
             id: self.next_operator(),
             inputs,
             key_count: join.on.len(),
-            on,
+            condition,
             kind: join.join_type,
             nulls_match: join.null_equality == NullEquality::NullEqualsNull,
             null_aware: join.null_aware,
