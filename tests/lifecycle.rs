@@ -24,11 +24,13 @@ use harness::run;
 struct Bench {
     engine: Engine,
     log: MemoryLog,
+    /// Of the second source.
+    other: MemoryLog,
     catalog: Arc<sql::catalog::Catalog>,
 }
 
 impl Bench {
-    /// An engine with the one source `s` over a log of so many partitions.
+    /// An engine with the sources `s` and `o`, each over a log of so many partitions.
     fn new(partitions: usize) -> Self {
         Self::with(partitions, Arc::new(SystemClock), |log| Arc::new(log))
     }
@@ -36,18 +38,24 @@ impl Bench {
     /// The same by another clock, and with the log opened another way.
     fn with(partitions: usize, clock: Arc<dyn Clock>, open: impl Fn(MemoryLog) -> Arc<dyn SourceOpener>) -> Self {
         let (catalog, spec) = run::catalog();
-        let log = MemoryLog::new("t", partitions);
+        let (log, other) = (MemoryLog::new("t", partitions), MemoryLog::new("u", partitions));
         let engine = Engine::start(EngineConfig::default(), clock).expect("a tick thread");
         let factory: engine::ingest::DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
-        let opener = open(log.clone());
-        engine.create_source(SourceDefinition { name: "s".into(), spec, factory, opener }).expect("a log in memory");
-        Self { engine, log, catalog }
+        for (name, opener) in [("s", open(log.clone())), ("o", Arc::new(other.clone()) as Arc<dyn SourceOpener>)] {
+            let (name, spec, factory) = (name.to_owned(), spec.clone(), factory.clone());
+            engine.create_source(SourceDefinition { name, spec, factory, opener }).expect("a log in memory");
+        }
+        Self { engine, log, other, catalog }
     }
 
     fn append(&self, partition: i32, payloads: &[&str]) {
         for payload in payloads {
             self.log.append(partition, None, Some(payload.as_bytes()), None);
         }
+    }
+
+    fn append_other(&self, payloads: &[&str]) {
+        payloads.iter().for_each(|payload| _ = self.other.append(0, None, Some(payload.as_bytes()), None));
     }
 
     fn create(&self, name: &str, select: &str) -> engine::Result<()> {
@@ -137,4 +145,32 @@ fn a_dropped_view_is_gone_and_others_go_on() {
     assert!(bench.engine.snapshot().view("b").is_none());
     bench.append(1, &RECORDS[1..2]);
     assert_eq!(bench.rows("a"), ["1", "1", "2", "2"]);
+}
+
+#[test]
+fn a_join_joins_whichever_of_its_sources_are_read_already() {
+    const JOIN: &str =
+        "SELECT a.k, a.v, b.v AS w FROM s a LEFT JOIN o b ON a.k = b.k AND a.ts <= b.ts + INTERVAL '1 day'";
+    let bench = Bench::new(2);
+    bench.append(0, &RECORDS);
+    bench.append_other(&RECORDS[..2]);
+    bench.create("neither", JOIN).expect("over sources nobody reads");
+    let both = ["1|10|10", "1|30|10", "2|20|20"];
+    assert_eq!(bench.rows("neither"), both);
+    bench.create("both", JOIN).expect("over sources that are read");
+    assert_eq!(bench.rows("both"), both);
+
+    let bench = Bench::new(1);
+    bench.append(0, &RECORDS);
+    bench.append_other(&RECORDS[..1]);
+    bench.create("first", "SELECT k FROM s").expect("a view");
+    assert_eq!(bench.rows("first"), ["1", "1", "2"]);
+    bench.create("one", JOIN).expect("over one source that is read and one that is not");
+    assert_eq!(bench.rows("one"), ["1|10|10", "1|30|10", "2|20|"]);
+    bench.create("again", JOIN).expect("over both, now");
+    bench.append_other(&RECORDS[1..]);
+    bench.append(0, &RECORDS[1..2]);
+    let all = ["1|10|10", "1|10|30", "1|30|10", "1|30|30", "2|20|20", "2|20|20"];
+    assert_eq!(bench.rows("one"), all);
+    assert_eq!(bench.rows("again"), all);
 }

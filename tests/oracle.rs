@@ -122,7 +122,7 @@ fn a_failing_case_shrinks_to_a_short_golden_script() {
     println!("{golden}");
     // One row of a group, its update in a later tick, and nothing else.
     assert_eq!((small.records.len(), small.cuts.len(), small.partitions), (2, 1, 1), "{golden}");
-    assert_eq!(golden.lines().filter(|line| line.starts_with("s 0 @")).count(), 2, "{golden}");
+    assert_eq!(golden.lines().filter(|line| line.contains(" 0 @")).count(), 2, "{golden}");
     assert!(golden.starts_with("# A retraction is missed.\nCREATE SOURCE s ("), "{golden}");
     assert!(golden.ends_with("\nend\n"), "{golden}");
 }

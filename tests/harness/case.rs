@@ -10,7 +10,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compare;
-use super::query::Query;
+use super::query::{Query, Shape};
 use super::run::Run;
 use super::sabotage::Bug;
 use super::stream::{Record, StreamShape};
@@ -41,6 +41,15 @@ impl Case {
         let partitions = *[1, 2, 7].choose(&mut rng).expect("not empty");
         let mut records = StreamShape::random(&mut rng, partitions).records(&mut rng);
         let query = Query::random(&mut rng);
+        if let Shape::Join(join) = &query.shape {
+            records.truncate(join.records_max);
+            if join.reads_other() {
+                let mut others = StreamShape::random(&mut rng, partitions).records(&mut rng);
+                others.truncate(join.records_max);
+                others.iter_mut().for_each(|record| record.of_other = true);
+                records = shuffled_together(&mut rng, records, others);
+            }
+        }
         // DataFusion's batch min and max of floats depend on the rows' order once one is NaN, so they are no judge there.
         // Ours take NaN for the greatest float, as Postgres does; a golden script holds that.
         if query.text().contains("min(f)") || query.text().contains("max(f)") {
@@ -108,7 +117,13 @@ impl Case {
     }
 
     fn begin(&self, bug: Option<Bug>) -> Result<Run, String> {
-        Run::new(&self.query.create_text(), self.partitions, self.config(self.parallelism), bug)
+        Run::new(
+            &self.query.create_text(),
+            self.query.reads_other(),
+            self.partitions,
+            self.config(self.parallelism),
+            bug,
+        )
     }
 
     fn compare_every_tick(&self, run: &mut Run) -> Result<(), String> {
@@ -140,6 +155,18 @@ impl Case {
         let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
         CoreConfig { execution: ExecutionConfig { parallelism, tasks }, evict: self.evict, ..Default::default() }
     }
+}
+
+/// Two topics' records in one line, each topic's in its order; sometimes one topic is well ahead.
+fn shuffled_together(rng: &mut impl Rng, first: Vec<Record>, second: Vec<Record>) -> Vec<Record> {
+    let ahead = *[0.5, 0.5, 0.1, 0.9].choose(rng).expect("not empty");
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    let mut all = Vec::new();
+    while first.peek().is_some() || second.peek().is_some() {
+        let from_first = second.peek().is_none() || (first.peek().is_some() && rng.random_bool(ahead));
+        all.extend(if from_first { first.next() } else { second.next() });
+    }
+    all
 }
 
 /// A panic is an answer like any other here, and a wrong one.

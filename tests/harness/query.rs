@@ -3,6 +3,8 @@
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
+use super::join::Joined;
+
 /// A view body, in parts, so that a failing one can be made smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
@@ -25,6 +27,8 @@ pub enum Shape {
     GroupOfUnion(Group, String, String),
     /// GROUP BY over a GROUP BY: the outer one sees retractions.
     Nested(Group, Outer),
+    /// Whatever joins.
+    Join(Joined),
 }
 
 /// Projection and filter.
@@ -72,7 +76,7 @@ const DECIMALS: [&str; 3] = ["d", "d * 2", "round(d, 1)"];
 const FLOATS: [&str; 5] = ["f", "f * 2", "f * -1", "f * v", "coalesce(f, 1.5::double precision)"];
 const TIMES: [&str; 3] = ["ts", "date_trunc('minute', ts)", "ts + INTERVAL '1 hour'"];
 const OTHERS: [&str; 4] = ["b", "day", "day + INTERVAL '1 day'", "b AND v > 0"];
-const PREDICATES: [&str; 9] = [
+pub(super) const PREDICATES: [&str; 9] = [
     "v > 0",
     "g = 'a'",
     "b",
@@ -121,7 +125,7 @@ const CALLS: [&str; 34] = [
 ];
 const HAVINGS: [&str; 3] = ["count(*) > 1", "max(v) > 0", "sum(v) IS NOT NULL"];
 
-fn pick<'a>(rng: &mut impl Rng, from: &[&'a str]) -> &'a str {
+pub(super) fn pick<'a>(rng: &mut impl Rng, from: &[&'a str]) -> &'a str {
     from.choose(rng).expect("a list with entries")
 }
 
@@ -143,7 +147,8 @@ fn call(rng: &mut impl Rng) -> String {
 impl Query {
     /// A random view body.
     pub fn random(rng: &mut impl Rng) -> Self {
-        let shape = match rng.random_range(0..20) {
+        let shape = match rng.random_range(0..28) {
+            20.. => Shape::Join(Joined::random(rng)),
             0..3 => Shape::Rows(Rows::random(rng)),
             3 => {
                 let first = Rows::random(rng);
@@ -158,7 +163,11 @@ impl Query {
             }
             _ => Shape::Nested(Group::inner(rng), Outer::random(rng)),
         };
-        let closes = matches!(&shape, Shape::Group(group) if group.end.is_some());
+        let closes = match &shape {
+            Shape::Group(group) => group.end.is_some(),
+            Shape::Join(join) => join.end.is_some(),
+            _ => false,
+        };
         Self { shape, emit_on_close: closes && rng.random_bool(0.5) }
     }
 
@@ -172,13 +181,24 @@ impl Query {
                 group.text(&format!("(SELECT * FROM s WHERE {a} UNION ALL SELECT * FROM s WHERE {b}) AS u"))
             }
             Shape::Nested(group, outer) => outer.text(&group.text(&group.from)),
+            Shape::Join(join) => join.text(),
         }
+    }
+
+    /// Whether it reads the second source.
+    pub fn reads_other(&self) -> bool {
+        matches!(&self.shape, Shape::Join(join) if join.reads_other())
     }
 
     /// The batch query whose answer the view must equal at watermark `micros`: with emit on close, the final groups.
     pub fn expected_text(&self, watermark: Option<i64>) -> String {
-        let Shape::Group(group) = &self.shape else { return self.text() };
-        match (&group.end, self.emit_on_close, watermark) {
+        let end = match &self.shape {
+            Shape::Group(group) => &group.end,
+            Shape::Join(Joined { batch_text: Some(text), .. }) => return text.clone(),
+            Shape::Join(join) => &join.end,
+            _ => return self.text(),
+        };
+        match (end, self.emit_on_close, watermark) {
             (Some(end), true, Some(micros)) => {
                 let time = super::stream::timestamp(micros);
                 format!("SELECT * FROM ({}) AS closed WHERE {end} <= TIMESTAMP '{time}'", self.text())
@@ -213,6 +233,7 @@ impl Query {
                 );
                 all
             }
+            Shape::Join(join) => join.smaller().into_iter().map(Shape::Join).collect(),
         };
         shapes.into_iter().map(|shape| Self { shape, ..self.clone() }).collect()
     }

@@ -20,38 +20,54 @@ use sql::statement::Statement;
 use super::accounting;
 use super::batch::{Batch, GrowingTable};
 use super::sabotage::{Bug, Sabotage};
-use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record};
+use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, create_other};
 
-/// A view, its source and the oracle beside it.
-pub struct Run {
-    core: Core,
+/// When the first tick is, and how long after it the next, µs.
+const FIRST_TICK_MICROS: i64 = 1_000_000;
+
+/// A source as the view reads it, and as the oracle does.
+struct Reading {
+    name: &'static str,
     ingest: Ingest,
     /// A second reading that materialises every column: what the oracle takes for the accepted rows.
     all: Ingest,
     table: Arc<GrowingTable>,
+    next_offsets: Offsets,
+}
+
+/// A view, its sources and the oracle beside it.
+pub struct Run {
+    core: Core,
+    /// `s`, and `o` if the view reads it.
+    readings: Vec<Reading>,
     batch: Batch,
     catalog: Arc<Catalog>,
     create: String,
-    factory: DecoderFactory,
-    next_offsets: Offsets,
     now_micros: i64,
     /// What is done to the view's plan, input, output and saved state to see whether the oracle notices.
     sabotage: Option<Sabotage>,
 }
 
-/// The catalog with the one source.
+/// The catalog with both sources; what is read of each is the same.
 pub fn catalog() -> (Arc<Catalog>, IngestSpec) {
-    let parsed = sql::parser::parse(CREATE_SOURCE).expect("a valid statement").remove(0);
-    let Statement::CreateSource(create) = parsed.statement else { unreachable!("a CREATE SOURCE") };
-    let spec = ingest_spec_of(&create).expect("valid options");
-    let catalog = Catalog::default().with(NewObject {
-        name: create.name.clone(),
-        text: CREATE_SOURCE.into(),
-        columns: create.columns.clone(),
-        definition: Definition::Source(Arc::new(*create)),
-        reads: Default::default(),
-    });
-    (Arc::new(catalog), spec)
+    let (mut catalog, mut spec) = (Catalog::default(), None);
+    for text in [CREATE_SOURCE.to_owned(), create_other()] {
+        let parsed = sql::parser::parse(&text).expect("a valid statement").remove(0);
+        let Statement::CreateSource(create) = parsed.statement else { unreachable!("a CREATE SOURCE") };
+        spec.get_or_insert(ingest_spec_of(&create).expect("valid options"));
+        catalog = catalog.with(NewObject {
+            name: create.name.clone(),
+            text,
+            columns: create.columns.clone(),
+            definition: Definition::Source(Arc::new(*create)),
+            reads: Default::default(),
+        });
+    }
+    (Arc::new(catalog), spec.expect("two sources"))
+}
+
+fn factory() -> DecoderFactory {
+    Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)))
 }
 
 /// The functions a view may call; made once.
@@ -72,43 +88,92 @@ pub fn plan(catalog: &Arc<Catalog>, create: &str) -> Result<server::database::Pl
     plan_view(state(), catalog, &create, &text)
 }
 
+impl Reading {
+    fn new(name: &'static str, spec: &IngestSpec, dataflow: &Dataflow, partitions: i32) -> engine::Result<Self> {
+        let mut used = spec.clone();
+        let columns = used.decode.columns.iter().enumerate();
+        let wanted = dataflow.inputs.get(name).cloned().unwrap_or_default();
+        let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
+        used.set_used(&UsedColumns { columns, metadata: vec![] })?;
+        let mut every = spec.clone();
+        let columns = (0..every.decode.columns.len()).collect();
+        every.set_used(&UsedColumns { columns, metadata: vec![] })?;
+        let table = GrowingTable::new(every.output_schema());
+        let (ingest, all) = (Ingest::new(used, factory())?, Ingest::new(every, factory())?);
+        let next_offsets = (0..partitions).map(|partition| (partition, 0)).collect();
+        Ok(Self { name, ingest, all, table, next_offsets })
+    }
+
+    fn take(
+        &mut self,
+        records: &[&Record],
+        now_micros: i64,
+        sabotage: Option<&mut Sabotage>,
+    ) -> Result<IngestedTick, String> {
+        let before = self.next_offsets.clone();
+        let mut raw = Vec::with_capacity(records.len());
+        for record in records {
+            let offset = self.next_offsets.entry(record.partition).or_default();
+            // Before the first tick nobody knows where the partition begins.
+            *offset += if now_micros == FIRST_TICK_MICROS && *offset == 0 { 0 } else { record.skipped };
+            raw.push(RawRecord {
+                partition: record.partition,
+                offset: *offset,
+                timestamp_ms: Some(RECORD_TIME_MILLIS),
+                key: None,
+                payload: record.payload.as_deref().map(str::as_bytes),
+                headers: Headers::default(),
+            });
+            *offset += 1;
+        }
+        let end = |(partition, position): (&i32, &i64)| {
+            (*partition, PartitionStatus { position: *position, end: Some(*position) })
+        };
+        let status: BTreeMap<_, _> = self.next_offsets.iter().map(end).collect();
+        self.all.push(&raw).map_err(text)?;
+        let all = self.all.take(now_micros, &status).map_err(text)?;
+        self.ingest.push(&raw).map_err(text)?;
+        let mut taken = self.ingest.take(now_micros, &status).map_err(text)?;
+        if let Some(sabotage) = sabotage {
+            sabotage.ingested(&mut taken);
+        }
+        accounting::check_tick(&taken, &raw, &before, &self.next_offsets)?;
+        if (&all.counts, all.watermark) != (&taken.counts, taken.watermark) {
+            let (all, used) = ((&all.counts, all.watermark), (&taken.counts, taken.watermark));
+            return Err(format!("what is accepted depends on the columns used: {used:?}, with every column {all:?}"));
+        }
+        self.table.append(all.batches);
+        Ok(taken)
+    }
+}
+
 impl Run {
-    /// A view that has seen nothing, over a topic of so many partitions, all of them known from the start. With a `bug`
-    /// everything but the oracle has it.
+    /// A view that has seen nothing, over one topic or two of so many partitions, all of them known from the start. With a
+    /// `bug` everything but the oracle has it.
     ///
     /// # Errors
     /// What the planner refuses.
-    pub fn new(create: &str, partitions: i32, config: CoreConfig, bug: Option<Bug>) -> Result<Self, String> {
+    pub fn new(
+        create: &str,
+        reads_other: bool,
+        partitions: i32,
+        config: CoreConfig,
+        bug: Option<Bug>,
+    ) -> Result<Self, String> {
         let (catalog, spec) = catalog();
-        let factory: DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
         let mut sabotage = bug.map(Sabotage::new);
         let dataflow = plan_sabotaged(&catalog, create, sabotage.as_mut())?;
         let view = RunningView::try_new(&dataflow, &config).map_err(text)?;
-        let mut used = spec.clone();
-        let columns = used.decode.columns.iter().enumerate();
-        let wanted = dataflow.inputs.get("s").cloned().unwrap_or_default();
-        let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
-        used.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(text)?;
-        let mut every = spec.clone();
-        let columns = (0..every.decode.columns.len()).collect();
-        every.set_used(&UsedColumns { columns, metadata: vec![] }).map_err(text)?;
-        let table = GrowingTable::new(every.output_schema());
         let mut core = Core::new(config);
-        core.add_source("s", &spec);
+        let mut readings = Vec::new();
+        for name in if reads_other { &["s", "o"][..] } else { &["s"] } {
+            core.add_source(name, &spec);
+            readings.push(Reading::new(name, &spec, &dataflow, partitions).map_err(text)?);
+        }
         core.add_view("v", view);
-        Ok(Self {
-            core,
-            ingest: Ingest::new(used, factory.clone()).map_err(text)?,
-            all: Ingest::new(every, factory.clone()).map_err(text)?,
-            batch: Batch::new(table.clone()),
-            table,
-            catalog,
-            create: create.to_owned(),
-            factory,
-            next_offsets: (0..partitions).map(|partition| (partition, 0)).collect(),
-            now_micros: 0,
-            sabotage,
-        })
+        let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
+        let batch = Batch::over(tables.collect());
+        Ok(Self { core, readings, batch, catalog, create: create.to_owned(), now_micros: 0, sabotage })
     }
 
     /// The oracle.
@@ -116,7 +181,7 @@ impl Run {
         &self.batch
     }
 
-    /// The source's watermark as of the last tick.
+    /// The watermark of `s` as of the last tick.
     pub fn watermark(&self) -> Watermark {
         self.core.sources()["s"].watermark
     }
@@ -136,31 +201,22 @@ impl Run {
     /// # Errors
     /// A failed view, an offset not accounted for, or a bug.
     pub fn tick(&mut self, records: &[Record]) -> Result<Vec<Delta>, String> {
-        let before = self.next_offsets.clone();
-        let mut raw = Vec::with_capacity(records.len());
-        for record in records {
-            let offset = self.next_offsets.entry(record.partition).or_default();
-            // Before the first tick nobody knows where the partition begins.
-            *offset += if self.now_micros == 0 && *offset == 0 { 0 } else { record.skipped };
-            raw.push(RawRecord {
-                partition: record.partition,
-                offset: *offset,
-                timestamp_ms: Some(RECORD_TIME_MILLIS),
-                key: None,
-                payload: record.payload.as_deref().map(str::as_bytes),
-                headers: Headers::default(),
-            });
-            *offset += 1;
+        self.now_micros += FIRST_TICK_MICROS;
+        let mut taken = BTreeMap::new();
+        for reading in &mut self.readings {
+            let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();
+            let sabotage = self.sabotage.as_mut().filter(|_| reading.name == "s");
+            taken.insert(reading.name.to_owned(), reading.take(&own, self.now_micros, sabotage)?);
         }
-        self.now_micros += 1_000_000;
-        let taken = self.take(&raw, &before)?;
         let change = if self.sabotage.is_some() { self.tick_sabotaged(taken)? } else { self.tick_core(taken)? };
-        accounting::check_sums(&self.core.sources()["s"], &self.next_offsets)?;
+        for reading in &self.readings {
+            accounting::check_sums(&self.core.sources()[reading.name], &reading.next_offsets)?;
+        }
         Ok(change)
     }
 
-    fn tick_core(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
-        let outcome = self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
+    fn tick_core(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
+        let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
@@ -168,11 +224,13 @@ impl Run {
     }
 
     /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
-    fn tick_sabotaged(&mut self, taken: IngestedTick) -> Result<Vec<Delta>, String> {
+    fn tick_sabotaged(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
         let mut view = self.core.remove_view("v").expect("added at the start");
-        let (late, rows) = (taken.late.clone(), Arc::new(taken.batches.clone()));
-        self.core.tick(self.now_micros, BTreeMap::from([("s".to_owned(), taken)])).map_err(text)?;
-        let mut input = self.core.input(HashMap::from([("s".to_owned(), rows)]));
+        let late = taken["s"].late.clone();
+        let rows = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(tick.batches.clone())));
+        let rows: HashMap<_, _> = rows.collect();
+        self.core.tick(self.now_micros, taken).map_err(text)?;
+        let mut input = self.core.input(rows);
         let sabotage = self.sabotage.as_mut().expect("only a sabotaged run comes here");
         sabotage.input(&mut input, late.as_ref());
         let tick = input.tick;
@@ -182,27 +240,6 @@ impl Run {
         let applied = view.view.apply(tick, deltas).map_err(failed)?;
         self.core.add_view("v", view);
         Ok(applied.changelog)
-    }
-
-    fn take(&mut self, raw: &[RawRecord<'_>], before: &Offsets) -> Result<IngestedTick, String> {
-        let end = |(partition, position): (&i32, &i64)| {
-            (*partition, PartitionStatus { position: *position, end: Some(*position) })
-        };
-        let status: BTreeMap<_, _> = self.next_offsets.iter().map(end).collect();
-        self.all.push(raw).map_err(text)?;
-        let all = self.all.take(self.now_micros, &status).map_err(text)?;
-        self.ingest.push(raw).map_err(text)?;
-        let mut taken = self.ingest.take(self.now_micros, &status).map_err(text)?;
-        if let Some(sabotage) = &mut self.sabotage {
-            sabotage.ingested(&mut taken);
-        }
-        accounting::check_tick(&taken, raw, before, &self.next_offsets)?;
-        if (&all.counts, all.watermark) != (&taken.counts, taken.watermark) {
-            let (all, used) = ((&all.counts, all.watermark), (&taken.counts, taken.watermark));
-            return Err(format!("what is accepted depends on the columns used: {used:?}, with every column {all:?}"));
-        }
-        self.table.append(all.batches);
-        Ok(taken)
     }
 
     /// The view's rows.
@@ -222,10 +259,10 @@ impl Run {
         let old = self.core.remove_view("v").expect("added at the start");
         let mut saved = old.execution.save().map_err(text)?;
         let mut rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
-        let (mut state, spec) = (self.ingest.save(), self.ingest.spec().clone());
+        let mut states: Vec<_> = self.readings.iter().map(|reading| reading.ingest.save()).collect();
         let dataflow = plan_sabotaged(&self.catalog, &self.create, self.sabotage.as_mut())?;
         if let Some(sabotage) = &mut self.sabotage {
-            sabotage.restart(&mut saved, &mut rows, &mut state, config.execution.parallelism);
+            sabotage.restart(&mut saved, &mut rows, &mut states[0], config.execution.parallelism);
         }
         let mut view = RunningView::try_new(&dataflow, &config).map_err(text)?;
         view.execution.restore(saved).map_err(text)?;
@@ -233,7 +270,10 @@ impl Run {
         view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
         view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
         self.core.add_view("v", view);
-        self.ingest = Ingest::restore(spec, self.factory.clone(), state).map_err(text)?;
+        for (reading, state) in self.readings.iter_mut().zip(states) {
+            let spec = reading.ingest.spec().clone();
+            reading.ingest = Ingest::restore(spec, factory(), state).map_err(text)?;
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::case::Case;
-use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, timestamp};
+use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, create_other, timestamp};
 
 /// Cases tried before the smallest so far must do.
 const TRIES_MAX: usize = 600;
@@ -89,7 +89,7 @@ impl Case {
     }
 
     fn with_one_partition(&self) -> Option<Self> {
-        let plain = |record: &Record| Record { partition: 0, skipped: 0, payload: record.payload.clone() };
+        let plain = |record: &Record| Record { partition: 0, skipped: 0, ..record.clone() };
         let records: Vec<_> = self.records.iter().map(plain).collect();
         let same = self.partitions == 1 && records == self.records;
         (!same).then(|| Self { partitions: 1, records, ..self.clone() })
@@ -103,8 +103,15 @@ impl Case {
         if !self.evict {
             put(&mut text, format_args!("# Found with eviction turned off."));
         }
-        put(&mut text, format_args!("{CREATE_SOURCE};\n{};\n", self.query.create_text()));
+        put(&mut text, format_args!("{CREATE_SOURCE};"));
+        if self.query.reads_other() {
+            put(&mut text, format_args!("{};", create_other()));
+        }
+        put(&mut text, format_args!("{};\n", self.query.create_text()));
         put(&mut text, format_args!("partitions s {}\n", self.partitions));
+        if self.query.reads_other() {
+            put(&mut text, format_args!("partitions o {}\n", self.partitions));
+        }
         if self.parallelism > 1 {
             put(&mut text, format_args!("restart parallelism {}\n", self.parallelism));
         }
@@ -125,8 +132,9 @@ impl Case {
 }
 
 fn put_record(text: &mut String, record: &Record) {
+    let source = if record.of_other { "o" } else { "s" };
     if record.skipped > 0 {
-        put(text, format_args!("s {} skip {}", record.partition, record.skipped));
+        put(text, format_args!("{source} {} skip {}", record.partition, record.skipped));
     }
     let time = timestamp(RECORD_TIME_MILLIS * 1000).replace(' ', "T");
     let payload = match record.payload.as_deref() {
@@ -134,7 +142,7 @@ fn put_record(text: &mut String, record: &Record) {
         Some("") => "hex:",
         Some(payload) => payload,
     };
-    put(text, format_args!("s {} @{time} {payload}", record.partition));
+    put(text, format_args!("{source} {} @{time} {payload}", record.partition));
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {

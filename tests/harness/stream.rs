@@ -12,6 +12,11 @@ pub const CREATE_SOURCE: &str = "CREATE SOURCE s (
   WATERMARK FOR ts AS ts - INTERVAL '3 seconds' IDLE TIMEOUT NEVER
 ) WITH (connector = 'kafka', bootstrap = 'localhost:1', topic = 't') FORMAT JSON";
 
+/// The second source that joins read, of the same columns.
+pub fn create_other() -> String {
+    CREATE_SOURCE.replace("SOURCE s (", "SOURCE o (").replace("topic = 't'", "topic = 'u'")
+}
+
 /// The record time of every record, ms: far enough ahead that only the broken event times lie in the future.
 pub const RECORD_TIME_MILLIS: i64 = START_MICROS / 1000 + 3_600_000_000;
 
@@ -21,6 +26,8 @@ pub const START_MICROS: i64 = 1_772_409_570_000_000;
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// Whether it is of the second source.
+    pub of_other: bool,
     /// Its partition.
     pub partition: i32,
     /// Offsets before it that hold no record: control records, aborted transactions, compaction.
@@ -82,7 +89,7 @@ impl StreamShape {
                 _ => self.payload(rng, clock),
             };
             let skipped = if rng.random_range(0..25) == 0 { rng.random_range(1..4) } else { 0 };
-            made.push(Record { partition: rng.random_range(0..self.partitions), skipped, payload });
+            made.push(Record { of_other: false, partition: rng.random_range(0..self.partitions), skipped, payload });
         }
         made
     }

@@ -57,6 +57,8 @@ pub struct OperatorExec {
     /// For each input, the columns by which its rows are dealt to partitions.
     keys: Vec<Vec<usize>>,
     bound: Option<PhysicalBound>,
+    /// For each of two inputs that match each other's rows by time: below this a row is past.
+    past: [Option<PhysicalBound>; 2],
     partitions: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -81,7 +83,14 @@ impl OperatorExec {
             Boundedness::Bounded,
         );
         let properties = Arc::new(properties);
-        Self { id, maker, inputs, keys, bound, partitions, properties, metrics: ExecutionPlanMetricsSet::new() }
+        let (past, metrics) = ([None, None], ExecutionPlanMetricsSet::new());
+        Self { id, maker, inputs, keys, bound, past, partitions, properties, metrics }
+    }
+
+    /// The same with bounds below which rows of its two inputs are past: see [`TickContext::matched_below`].
+    #[must_use]
+    pub fn with_past(self, past: [Option<PhysicalBound>; 2]) -> Self {
+        Self { past, ..self }
     }
 
     /// Its id within the view.
@@ -101,7 +110,7 @@ impl OperatorExec {
 
     /// True if closed windows let it drop state.
     pub fn is_bounded_by_watermark(&self) -> bool {
-        self.bound.is_some()
+        self.bound.is_some() || self.past.iter().any(Option::is_some)
     }
 
     fn input_streams(
@@ -187,7 +196,12 @@ impl ExecutionPlan for OperatorExec {
         let operator = runtime.registry.find(self.id, partition, || self.maker.make())?;
         let input = runtime.input()?;
         let closed_below = self.bound.as_ref().map_or(Ok(None), |bound| bound.evaluate(&input.watermarks))?;
-        let tick = TickContext { tick: input.tick, now_micros: input.now_micros, closed_below, evict: input.evict };
+        let mut matched_below = [None, None];
+        for (below, bound) in matched_below.iter_mut().zip(&self.past) {
+            *below = bound.as_ref().map_or(Ok(None), |bound| bound.evaluate(&input.watermarks))?;
+        }
+        let (now_micros, evict) = (input.now_micros, input.evict);
+        let tick = TickContext { tick: input.tick, now_micros, closed_below, matched_below, evict };
         let (schema, metrics) = (self.schema(), BaselineMetrics::new(&self.metrics, partition));
         let output_schema = schema.clone();
         let step = async move {

@@ -23,8 +23,9 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::aggregate::AggregateMaker;
 use super::bound::PhysicalBound;
 use super::exec::OperatorExec;
+use super::join::{JoinMaker, JoinNode};
 use super::node::AggregateNode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::key_group::KEY_GROUPS;
 
 /// Plans a dataflow for `parallelism` partitions.
@@ -76,6 +77,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> datafusion::common::Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(join) = node.as_any().downcast_ref::<JoinNode>() {
+            return Ok(Some(plan_join(join, physical_inputs, session)?));
+        }
         let Some(node) = node.as_any().downcast_ref::<AggregateNode>() else { return Ok(None) };
         let maker = AggregateMaker::try_new(node, &physical_inputs[0].schema())?;
         let keys = maker.partition_columns();
@@ -95,6 +99,24 @@ impl ExtensionPlanner for IncrementalPlanner {
         );
         Ok(Some(Arc::new(exec)))
     }
+}
+
+fn plan_join(
+    node: &JoinNode,
+    inputs: &[Arc<dyn ExecutionPlan>],
+    session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let [left, right] = inputs else { return Err(Error::internal("a join has two inputs")) };
+    let maker = JoinMaker::try_new(node, [left.schema(), right.schema()])?;
+    let keys = maker.partition_columns();
+    let bound = |side: usize| node.past[side].as_ref().map(PhysicalBound::try_new).transpose();
+    let past = [bound(0)?, bound(1)?];
+    let schema: SchemaRef = Arc::new(node.schema.as_arrow().clone());
+    // An input of one partition is not dealt out anew; then the other cannot be either.
+    let single = inputs.iter().any(|input| input.properties().partitioning.partition_count() == 1);
+    let partitions = if single { 1 } else { session.config().target_partitions() };
+    let exec = OperatorExec::new(node.id, Arc::new(maker), inputs.to_vec(), keys, None, schema, partitions);
+    Ok(Arc::new(exec.with_past(past)))
 }
 
 /// The partition that a hash exchange over the key group sends each key group to.

@@ -4,6 +4,7 @@
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
 
 pub mod aggregate;
+pub mod join;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::time::TickId;
 
 /// What a tick tells an operator besides its deltas.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct TickContext {
     /// The tick.
     pub tick: TickId,
@@ -23,6 +24,9 @@ pub struct TickContext {
     /// For an operator with a monotone column: every later input row has a value of at least this in that column (as
     /// i64: µs for timestamps, days for dates), so smaller values are final. Never goes back. `None` while nothing is known.
     pub closed_below: Option<i64>,
+    /// For an operator with two inputs that match each other's rows by time: a kept row of input i whose time is below
+    /// bound i matches no later row of the other input, inserted or retracted. Units and growth as above.
+    pub matched_below: [Option<i64>; 2],
     /// Whether final state may be dropped. Answers are the same either way; a test turns it off to prove that.
     pub evict: bool,
 }

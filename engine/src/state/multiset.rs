@@ -103,6 +103,24 @@ impl Multiset {
         &self.weights[entry as usize * self.width..(entry as usize + 1) * self.width]
     }
 
+    /// Weights that an entry had before this tick.
+    pub fn weights_before(&self, entry: u32) -> &[i64] {
+        match self.links[entry as usize].mark {
+            NONE => self.weights(entry),
+            mark => self.earlier(mark as usize),
+        }
+    }
+
+    /// The owner of an entry.
+    pub fn owner(&self, entry: u32) -> u32 {
+        self.links[entry as usize].owner
+    }
+
+    /// All entries ever used are below this.
+    pub fn entries_end(&self) -> usize {
+        self.links.len()
+    }
+
     /// An entry's row.
     pub fn row(&self, entry: u32) -> &[u8] {
         self.rows.get(entry)
@@ -191,7 +209,8 @@ impl Multiset {
         Ok(entry)
     }
 
-    fn remove(&mut self, entry: u32) {
+    /// Drops an entry, whatever its weights. Not between a touch and [`settle`](Self::settle).
+    pub fn remove(&mut self, entry: u32) {
         let Link { owner, next, previous, .. } = self.links[entry as usize];
         let hash = hash(owner, self.rows.get(entry));
         if let Ok(found) = self.table.find_entry(spread(hash), |slot| slot.entry == entry) {

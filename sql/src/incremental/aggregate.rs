@@ -40,6 +40,9 @@ impl Rewriter {
             )
             .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
         }
+        if close && input.weighted {
+            return Err(refusal::named("EMIT ON WINDOW CLOSE over rows that can be taken back", plan));
+        }
         // The event time is never NULL, so slices lose no row; over another time a NULL would keep its row, in no window.
         let fused = if input.weighted { None } else { hop::fuse(aggregate, &bounds)? };
         let (input, keys, calls, hop) = match fused {

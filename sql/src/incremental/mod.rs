@@ -10,10 +10,13 @@
 mod aggregate;
 mod consolidated;
 mod hop;
+mod join;
 mod monotone;
 mod optimize;
+mod past;
 mod refusal;
 mod rewrite;
+mod subquery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,6 +42,8 @@ use crate::statement::Emit;
 pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
+    subquery::refuse_set_operations_with_duplicates(&plan)?;
+    subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
     let plan = optimize::optimize(plan)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && !node.closes {

@@ -35,7 +35,7 @@ pub fn is_time(data_type: &DataType) -> bool {
 
 /// True for a constant interval without months: adding a month is not monotone, the 30th of January at midnight comes
 /// before the 29th at noon once both are in February.
-fn is_interval(expr: &Expr) -> bool {
+pub fn is_interval(expr: &Expr) -> bool {
     let Expr::Literal(value, _) = expr else { return false };
     if let ScalarValue::IntervalMonthDayNano(Some(interval)) = value {
         return interval.months == 0;

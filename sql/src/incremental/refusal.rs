@@ -1,7 +1,6 @@
 //! What cannot be maintained, refused by name.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
 use engine::delta::WEIGHT_COLUMN;
@@ -64,12 +63,6 @@ pub fn refuse_reserved_names(plan: &LogicalPlan) -> Result<(), SqlError> {
 /// The refusal of a plan node: its name in SQL terms, and the fragment of the plan.
 pub fn refuse(plan: &LogicalPlan) -> SqlError {
     let what = match plan {
-        // What set operations are planned as: only they take two NULLs for equal.
-        LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull => match join.join_type {
-            JoinType::LeftAnti => "EXCEPT",
-            _ => "INTERSECT",
-        },
-        LogicalPlan::Join(_) => "JOIN",
         LogicalPlan::Window(_) => "OVER",
         LogicalPlan::Limit(limit) if limit.fetch.is_none() => "OFFSET",
         LogicalPlan::Limit(_) => "LIMIT",
@@ -78,7 +71,7 @@ pub fn refuse(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Values(_) => "VALUES",
         LogicalPlan::EmptyRelation(_) => "a SELECT without FROM",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
-        LogicalPlan::Subquery(_) => "a subquery in an expression",
+        LogicalPlan::Subquery(_) => "this lateral subquery",
         _ => "this plan node",
     };
     named(what, plan)

@@ -72,6 +72,7 @@ impl Rewriter {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, plan),
+            LogicalPlan::Join(join) => self.join(join, plan),
             // A view's rows have no order; ORDER BY belongs to the SELECT that reads it.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.rewrite(&sort.input),
             LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => {

@@ -5,6 +5,7 @@
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
 mod flow;
+mod join;
 mod plan;
 mod restart;
 
@@ -16,6 +17,7 @@ use engine::delta::Delta;
 use engine::ingest::{IngestState, IngestedTick};
 
 use super::case::Case;
+use super::query::Shape;
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +50,18 @@ pub enum Bug {
     ZeroKeysSplit,
     /// Plan: no NaN is the same key as another.
     NanKeysSplit,
+    /// Plan: a join drops each side's rows by that side's own watermark.
+    PastByOwnWatermark,
+    /// Plan: a join drops rows ten seconds too early.
+    PastTooEarly,
+    /// Plan: NULL keys of a join match each other where they should not, or do not where they should.
+    NullKeysMatch,
+    /// Plan: a row that was there with NULLs stays when its first match comes.
+    NullRowsStay,
+    /// Plan: NOT IN pays no heed to NULLs.
+    NotInForgetsNulls,
+    /// Plan: what must be true of a pair besides its keys is forgotten.
+    ResidualForgotten,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -84,6 +98,8 @@ pub enum Bug {
     KeyGroupsMisdealt,
     /// Restart: the rows that a call keeps are lost.
     KeptRowsLost,
+    /// Restart: a join forgets how many rows each row, or each key, matches.
+    MatchesForgotten,
     /// Restart: groups forget that they were answered.
     AnswersForgotten,
     /// Restart: one row of the view is lost.
@@ -94,7 +110,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 42] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -109,6 +125,12 @@ impl Bug {
         Self::NullKeysLost,
         Self::ZeroKeysSplit,
         Self::NanKeysSplit,
+        Self::PastByOwnWatermark,
+        Self::PastTooEarly,
+        Self::NullKeysMatch,
+        Self::NullRowsStay,
+        Self::NotInForgetsNulls,
+        Self::ResidualForgotten,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -127,6 +149,7 @@ impl Bug {
         Self::PartitionLost,
         Self::KeyGroupsMisdealt,
         Self::KeptRowsLost,
+        Self::MatchesForgotten,
         Self::AnswersForgotten,
         Self::ViewRowLost,
         Self::LatenessForgotten,
@@ -136,6 +159,7 @@ impl Bug {
     pub fn may_touch(self, case: &Case) -> bool {
         let view = case.query.create_text();
         let mut restarts = case.restarts.iter().flatten();
+        let joins = matches!(case.query.shape, Shape::Join(_));
         match self {
             Self::HopTooShort | Self::HopBeginsLate => view.contains("hop(") && view.contains("GROUP BY"),
             Self::ClosesEarly | Self::ClosesLate | Self::WatermarkStuck | Self::ClosedGroupLost => {
@@ -143,7 +167,10 @@ impl Bug {
             }
             Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
             Self::WrongMonotoneKey => view.contains("GROUP BY"),
-            Self::WeightsForgotten | Self::TakenForAppendOnly => view.contains("AS inner_view"),
+            Self::WeightsForgotten | Self::TakenForAppendOnly => view.contains("AS inner_view") || joins,
+            Self::PastByOwnWatermark | Self::PastTooEarly => joins && case.evict,
+            Self::NullKeysMatch | Self::NullRowsStay | Self::ResidualForgotten => joins,
+            Self::NotInForgetsNulls => view.contains("NOT IN"),
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
@@ -155,6 +182,7 @@ impl Bug {
             Self::TickReplayed | Self::TickLost | Self::ChangeReplayed => restarts.next().is_some(),
             Self::ViewRowLost | Self::LatenessForgotten => restarts.next().is_some(),
             Self::KeptRowsLost => restarts.next().is_some(),
+            Self::MatchesForgotten => restarts.next().is_some() && joins,
             Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
             Self::PartitionLost | Self::KeyGroupsMisdealt => restarts.any(|parallelism| *parallelism > 1),
         }

@@ -1,4 +1,4 @@
-//! Bugs in a view's incremental plan: its aggregates, changed one by one.
+//! Bugs in a view's incremental plan: its stateful nodes, changed one by one.
 
 use std::sync::Arc;
 
@@ -7,18 +7,22 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
 use datafusion::functions::math::expr_fn::{isnan, random};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, Projection, cast, lit, when};
+use engine::dataflow::join::JoinNode;
 use engine::dataflow::node::{AggregateNode, LogicalCall};
 use engine::delta::WEIGHT_COLUMN;
 
 use super::Bug;
 
-/// Changes every aggregate that the bug can be put into; says whether there was one.
+/// Changes every stateful node that the bug can be put into; says whether there was one.
 ///
 /// # Errors
 /// DataFusion's, if a changed plan does not type-check.
 pub fn tamper(bug: Bug, plan: &mut LogicalPlan) -> Result<bool> {
     let changed = plan.clone().transform_up(|node| {
         let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
+        if let Some(join) = extension.node.as_any().downcast_ref::<JoinNode>() {
+            return Ok(super::join::tampered(bug, join)?.map_or_else(|| Transformed::no(node), Transformed::yes));
+        }
         let Some(aggregate) = extension.node.as_any().downcast_ref::<AggregateNode>() else {
             return Ok(Transformed::no(node));
         };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::UInt16Type;
+use arrow::datatypes::{Int64Type, UInt16Type};
 use engine::dataflow::execution::SavedView;
 use engine::dataflow::planner::key_group_partitions;
 use engine::ingest::IngestState;
@@ -23,6 +23,14 @@ pub fn tamper(bug: Bug, saved: &mut SavedView, parallelism: usize) -> bool {
         }
         Bug::KeptRowsLost => each_batch(saved, |table, batch| table.starts_with("rows_").then(|| batch.slice(0, 0))),
         Bug::AnswersForgotten => each_batch(saved, |table, batch| (table == "groups").then(|| unanswered(batch))),
+        Bug::MatchesForgotten => each_batch(saved, |table, batch| {
+            let column = if table.starts_with("counts_") { "__weight" } else { "__matches" };
+            let numbers = batch.column_by_name(column)?.as_primitive::<Int64Type>();
+            let forgotten = if table.starts_with("counts_") { 1 } else { 0 };
+            let forgets = numbers.values().iter().any(|number| *number != forgotten);
+            let numbers = Int64Array::from_value(forgotten, batch.num_rows());
+            forgets.then(|| with_column(batch, column, Arc::new(numbers)))
+        }),
         _ => false,
     }
 }

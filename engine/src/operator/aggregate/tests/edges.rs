@@ -55,7 +55,8 @@ impl One {
     }
 
     fn step(&mut self, rows: &[(i64, Option<i64>, i64)]) -> Result<Vec<Delta>> {
-        let context = TickContext { tick: TickId(1), now_micros: 0, closed_below: self.closed_below, evict: true };
+        let context =
+            TickContext { tick: TickId(1), closed_below: self.closed_below, evict: true, ..Default::default() };
         let deltas = if rows.is_empty() { Vec::new() } else { vec![self.planned.project(&delta(rows))] };
         self.operator.step(vec![deltas], &context)
     }

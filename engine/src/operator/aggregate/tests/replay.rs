@@ -32,7 +32,8 @@ impl Cluster {
     /// One tick over all partitions.
     pub fn step(&mut self, deltas: Vec<Delta>) -> Vec<Delta> {
         self.tick = self.tick.next();
-        let tick = TickContext { tick: self.tick, now_micros: 0, closed_below: self.closed_below, evict: self.evict };
+        let tick =
+            TickContext { tick: self.tick, closed_below: self.closed_below, evict: self.evict, ..Default::default() };
         let partitions = self.operators.len();
         let mut outputs = Vec::new();
         for (partition, operator) in self.operators.iter_mut().enumerate() {

@@ -31,7 +31,8 @@ fn rows(random: &mut ChaCha8Rng, rows: usize, groups: i64) -> RecordBatch {
 }
 
 fn best(planned: &Planned, batches: &[Vec<Delta>], prepare: &[Vec<Delta>]) -> Duration {
-    let context = TickContext { tick: TickId(1), now_micros: 0, closed_below: None, evict: true };
+    let context =
+        TickContext { tick: TickId(1), now_micros: 0, closed_below: None, evict: true, ..TickContext::default() };
     let mut operator = AggregateOperator::try_new(planned.spec.clone()).expect("an operator");
     for deltas in prepare {
         operator.step(vec![deltas.clone()], &context).expect("a tick");

@@ -1,0 +1,123 @@
+//! Which pairs of rows a tick makes, unmakes or changes in number.
+//!
+//! With `x` before and `x'` after the tick, the change of a pair's weight is `l'·r' - l·r`. Only pairs with a changed row
+//! can change: every changed left row is held against all right rows of its key, every changed right row against the left
+//! rows that did not change. So each pair is looked at once, and what a tick makes and unmakes again never shows.
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+
+use super::output::{BATCH_ROWS, Output};
+use super::side::{Degrees, Side};
+use super::spec::{JoinSpec, LEFT, RIGHT};
+use crate::error::{Error, Result};
+
+/// Looks at pairs in batches.
+pub(super) struct PairVisitor<'a, 'o> {
+    spec: &'a JoinSpec,
+    schema: &'a SchemaRef,
+    sides: &'a [Side; 2],
+    degrees: &'a mut [Option<Degrees>; 2],
+    output: &'a mut Output<'o>,
+    left: Vec<u32>,
+    right: Vec<u32>,
+}
+
+impl<'a, 'o> PairVisitor<'a, 'o> {
+    pub fn new(
+        spec: &'a JoinSpec,
+        schema: &'a SchemaRef,
+        sides: &'a [Side; 2],
+        degrees: &'a mut [Option<Degrees>; 2],
+        output: &'a mut Output<'o>,
+    ) -> Self {
+        Self { spec, schema, sides, degrees, output, left: Vec::new(), right: Vec::new() }
+    }
+
+    /// Visits every pair that the tick may have changed: puts out its change, and counts it for its rows.
+    pub fn visit_all(mut self) -> Result<()> {
+        for (side, degrees) in self.degrees.iter_mut().enumerate() {
+            let Some(degrees) = degrees else { continue };
+            degrees.grow(self.sides[side].rows.entries_end());
+            let new = self.sides[side].changed().filter(|row| self.sides[side].weight_before(row.entry) == 0);
+            new.for_each(|row| degrees.set(row.entry, 0));
+        }
+        let [left, right] = self.sides;
+        for changed in left.changed() {
+            for other in right.rows.entries(left.rows.owner(changed.entry)) {
+                self.visit(changed.entry, other)?;
+            }
+        }
+        for changed in right.changed() {
+            for other in left.rows.entries(right.rows.owner(changed.entry)) {
+                if !left.has_changed(other) {
+                    self.visit(other, changed.entry)?;
+                }
+            }
+        }
+        self.flush()
+    }
+
+    fn visit(&mut self, left: u32, right: u32) -> Result<()> {
+        let (before, now) = self.weights(left, right);
+        // A pair that was not there and is not there now is not looked at: the residual may fail on it.
+        let visible = if self.spec.residual.is_some() { before != 0 || now != 0 } else { before != now };
+        if visible {
+            self.left.push(left);
+            self.right.push(right);
+            if self.left.len() >= BATCH_ROWS {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn weights(&self, left: u32, right: u32) -> (i64, i64) {
+        let [l, r] = self.sides;
+        let before = l.weight_before(left).wrapping_mul(r.weight_before(right));
+        (before, l.weight(left).wrapping_mul(r.weight(right)))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let (left, right) = (std::mem::take(&mut self.left), std::mem::take(&mut self.right));
+        let rows = left.len();
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut columns = self.sides[LEFT].decode(&left)?;
+        columns.extend(self.sides[RIGHT].decode(&right)?);
+        let matching = self.matching(&columns, rows)?;
+        let mut counted = Vec::with_capacity(rows);
+        for row in (0..rows).filter(|row| matching.as_ref().is_none_or(|matching| matching[*row])) {
+            let (before, now) = self.weights(left[row], right[row]);
+            if before != now {
+                counted.push((row as u32, now.wrapping_sub(before)));
+            }
+            self.count_match(LEFT, left[row], right[row]);
+            self.count_match(RIGHT, right[row], left[row]);
+        }
+        if self.spec.pairs() { self.output.pairs(columns, rows, &counted) } else { Ok(()) }
+    }
+
+    /// Counts the change of `other`, which matches, for the row `entry` of `side`.
+    fn count_match(&mut self, side: usize, entry: u32, other: u32) {
+        let Some(degrees) = &mut self.degrees[side] else { return };
+        let others = &self.sides[1 - side];
+        // A row that was not there counts what there is now; one that was has counted the rest before.
+        let known = if self.sides[side].weight_before(entry) == 0 { 0 } else { others.weight_before(other) };
+        let change = others.weight(other).wrapping_sub(known);
+        if change != 0 {
+            degrees.add(entry, change);
+        }
+    }
+
+    /// Of which pairs the residual is true; `None` if there is none.
+    fn matching(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<Vec<bool>>> {
+        let Some(residual) = &self.spec.residual else { return Ok(None) };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns.to_vec(), &options)?;
+        let matching = residual.evaluate(&batch)?.into_array(rows)?;
+        let matching = matching.as_boolean_opt().ok_or_else(|| Error::internal("a join's residual is not Boolean"))?;
+        Ok(Some(matching.iter().map(|matching| matching == Some(true)).collect()))
+    }
+}
