@@ -17,6 +17,7 @@ pub mod case;
 pub mod compare;
 pub mod kafka;
 pub mod log_reader;
+pub mod over;
 pub mod query;
 pub mod run;
 pub mod sabotage;

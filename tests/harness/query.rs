@@ -3,6 +3,8 @@
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
+use super::over::Over;
+
 /// A view body, in parts, so that a failing one can be made smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
@@ -25,6 +27,8 @@ pub enum Shape {
     GroupOfUnion(Group, String, String),
     /// GROUP BY over a GROUP BY: the outer one sees retractions.
     Nested(Group, Outer),
+    /// OVER, Top-N, set operations and their kin.
+    Over(Over),
 }
 
 /// Projection and filter.
@@ -143,6 +147,10 @@ fn call(rng: &mut impl Rng) -> String {
 impl Query {
     /// A random view body.
     pub fn random(rng: &mut impl Rng) -> Self {
+        if rng.random_range(0..4) == 0 {
+            let (over, emit_on_close) = Over::random(rng);
+            return Self { shape: Shape::Over(over), emit_on_close };
+        }
         let shape = match rng.random_range(0..20) {
             0..3 => Shape::Rows(Rows::random(rng)),
             3 => {
@@ -172,13 +180,18 @@ impl Query {
                 group.text(&format!("(SELECT * FROM s WHERE {a} UNION ALL SELECT * FROM s WHERE {b}) AS u"))
             }
             Shape::Nested(group, outer) => outer.text(&group.text(&group.from)),
+            Shape::Over(over) => over.text(),
         }
     }
 
     /// The batch query whose answer the view must equal at watermark `micros`: with emit on close, the final groups.
     pub fn expected_text(&self, watermark: Option<i64>) -> String {
-        let Shape::Group(group) = &self.shape else { return self.text() };
-        match (&group.end, self.emit_on_close, watermark) {
+        let end = match &self.shape {
+            Shape::Group(group) => group.end.as_deref(),
+            Shape::Over(over) => over.end(),
+            _ => None,
+        };
+        match (end, self.emit_on_close, watermark) {
             (Some(end), true, Some(micros)) => {
                 let time = super::stream::timestamp(micros);
                 format!("SELECT * FROM ({}) AS closed WHERE {end} <= TIMESTAMP '{time}'", self.text())
@@ -213,6 +226,7 @@ impl Query {
                 );
                 all
             }
+            Shape::Over(over) => over.smaller().into_iter().map(Shape::Over).collect(),
         };
         shapes.into_iter().map(|shape| Self { shape, ..self.clone() }).collect()
     }

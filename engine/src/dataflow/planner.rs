@@ -76,6 +76,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> datafusion::common::Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(exec) = super::partitioned::plan(node, physical_inputs, session).await? {
+            return Ok(Some(exec));
+        }
         let Some(node) = node.as_any().downcast_ref::<AggregateNode>() else { return Ok(None) };
         let maker = AggregateMaker::try_new(node, &physical_inputs[0].schema())?;
         let keys = maker.partition_columns();

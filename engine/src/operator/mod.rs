@@ -4,6 +4,13 @@
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
 
 pub mod aggregate;
+mod keyed;
+#[cfg(test)]
+mod naive;
+pub mod partition_wise;
+mod row_layout;
+pub mod set_operation;
+pub mod top_n;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;

@@ -9,11 +9,15 @@
 
 mod aggregate;
 mod consolidated;
+mod grouping_sets;
 mod hop;
 mod monotone;
 mod optimize;
+mod over;
 mod refusal;
 mod rewrite;
+mod set_operation;
+mod top_n;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +43,7 @@ use crate::statement::Emit;
 pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
-    let plan = optimize::optimize(plan)?;
+    let plan = optimize::optimize(set_operation::mark(plan)?)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && !node.closes {
         return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")

@@ -5,6 +5,7 @@
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
 mod flow;
+mod over;
 mod plan;
 mod restart;
 
@@ -16,6 +17,7 @@ use engine::delta::Delta;
 use engine::ingest::{IngestState, IngestedTick};
 
 use super::case::Case;
+use super::query::Shape;
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +50,18 @@ pub enum Bug {
     ZeroKeysSplit,
     /// Plan: no NaN is the same key as another.
     NanKeysSplit,
+    /// Plan: a Top-N lets one rank more through.
+    OneRankMore,
+    /// Plan: rows that tie are ranked the other way round.
+    TiesReversed,
+    /// Plan: RANK counts like DENSE_RANK.
+    RanksWithoutGaps,
+    /// Plan: partitions of OVER and Top-N that can still change are evicted.
+    PartitionsEvictedEarly,
+    /// Plan: the rows of one partition of OVER are kept apart.
+    PartitionedTooFinely,
+    /// Plan: INTERSECT ALL and EXCEPT ALL forget how often a row is there.
+    CopiesForgotten,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -84,6 +98,8 @@ pub enum Bug {
     KeyGroupsMisdealt,
     /// Restart: the rows that a call keeps are lost.
     KeptRowsLost,
+    /// Restart: the rows that OVER, Top-N and set operations keep are each there once.
+    RowWeightsForgotten,
     /// Restart: groups forget that they were answered.
     AnswersForgotten,
     /// Restart: one row of the view is lost.
@@ -94,7 +110,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 42] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -109,6 +125,12 @@ impl Bug {
         Self::NullKeysLost,
         Self::ZeroKeysSplit,
         Self::NanKeysSplit,
+        Self::OneRankMore,
+        Self::TiesReversed,
+        Self::RanksWithoutGaps,
+        Self::PartitionsEvictedEarly,
+        Self::PartitionedTooFinely,
+        Self::CopiesForgotten,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -127,6 +149,7 @@ impl Bug {
         Self::PartitionLost,
         Self::KeyGroupsMisdealt,
         Self::KeptRowsLost,
+        Self::RowWeightsForgotten,
         Self::AnswersForgotten,
         Self::ViewRowLost,
         Self::LatenessForgotten,
@@ -143,17 +166,26 @@ impl Bug {
             }
             Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
             Self::WrongMonotoneKey => view.contains("GROUP BY"),
-            Self::WeightsForgotten | Self::TakenForAppendOnly => view.contains("AS inner_view"),
+            Self::WeightsForgotten | Self::TakenForAppendOnly => {
+                view.contains("AS inner_view") || matches!(case.query.shape, Shape::Over(_))
+            }
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
-            Self::WatermarkAhead => view.contains("GROUP BY"),
+            Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
             Self::OffsetUncounted | Self::LateRowsUnlisted => true,
             Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
             Self::RetractionMissed => !case.query.emit_on_close,
             Self::TickReplayed | Self::TickLost | Self::ChangeReplayed => restarts.next().is_some(),
             Self::ViewRowLost | Self::LatenessForgotten => restarts.next().is_some(),
+            Self::OneRankMore | Self::TiesReversed | Self::RanksWithoutGaps => {
+                ["AS rn", "LIMIT", "FETCH", "DISTINCT ON"].iter().any(|word| view.contains(word))
+            }
+            Self::PartitionsEvictedEarly => case.evict && !case.query.emit_on_close && view.contains("PARTITION BY"),
+            Self::PartitionedTooFinely => view.contains("OVER ("),
+            Self::CopiesForgotten => view.contains("INTERSECT ALL") || view.contains("EXCEPT ALL"),
+            Self::RowWeightsForgotten => restarts.next().is_some() && matches!(case.query.shape, Shape::Over(_)),
             Self::KeptRowsLost => restarts.next().is_some(),
             Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
             Self::PartitionLost | Self::KeyGroupsMisdealt => restarts.any(|parallelism| *parallelism > 1),
@@ -188,7 +220,7 @@ impl Sabotage {
     /// # Errors
     /// DataFusion's, if it does not take the tampered plan.
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
-        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)?;
+        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)? | over::tamper(self.bug, &mut dataflow.plan)?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ mod batch;
 mod build;
 mod call;
 mod checkpoint;
-mod closing;
+pub(super) mod closing;
 mod distinct;
 mod explain;
 mod general;
