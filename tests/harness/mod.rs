@@ -18,6 +18,7 @@ pub mod compare;
 pub mod join;
 pub mod kafka;
 pub mod log_reader;
+pub mod over;
 pub mod query;
 pub mod run;
 pub mod sabotage;

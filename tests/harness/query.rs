@@ -4,6 +4,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
 use super::join::Joined;
+use super::over::Over;
 
 /// A view body, in parts, so that a failing one can be made smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Shape {
     Nested(Group, Outer),
     /// Whatever joins.
     Join(Joined),
+    /// OVER, Top-N, set operations and their kin.
+    Over(Over),
 }
 
 /// Projection and filter.
@@ -147,6 +150,10 @@ fn call(rng: &mut impl Rng) -> String {
 impl Query {
     /// A random view body.
     pub fn random(rng: &mut impl Rng) -> Self {
+        if rng.random_range(0..4) == 0 {
+            let (over, emit_on_close) = Over::random(rng);
+            return Self { shape: Shape::Over(over), emit_on_close };
+        }
         let shape = match rng.random_range(0..28) {
             20.. => Shape::Join(Joined::random(rng)),
             0..3 => Shape::Rows(Rows::random(rng)),
@@ -182,6 +189,7 @@ impl Query {
             }
             Shape::Nested(group, outer) => outer.text(&group.text(&group.from)),
             Shape::Join(join) => join.text(),
+            Shape::Over(over) => over.text(),
         }
     }
 
@@ -193,10 +201,11 @@ impl Query {
     /// The batch query whose answer the view must equal at watermark `micros`: with emit on close, the final groups.
     pub fn expected_text(&self, watermark: Option<i64>) -> String {
         let end = match &self.shape {
-            Shape::Group(group) => &group.end,
+            Shape::Group(group) => group.end.as_deref(),
+            Shape::Over(over) => over.end(),
             Shape::Join(Joined { batch_text: Some(text), .. }) => return text.clone(),
-            Shape::Join(join) => &join.end,
-            _ => return self.text(),
+            Shape::Join(join) => join.end.as_deref(),
+            _ => None,
         };
         match (end, self.emit_on_close, watermark) {
             (Some(end), true, Some(micros)) => {
@@ -234,6 +243,7 @@ impl Query {
                 all
             }
             Shape::Join(join) => join.smaller().into_iter().map(Shape::Join).collect(),
+            Shape::Over(over) => over.smaller().into_iter().map(Shape::Over).collect(),
         };
         shapes.into_iter().map(|shape| Self { shape, ..self.clone() }).collect()
     }

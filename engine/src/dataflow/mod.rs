@@ -1,7 +1,8 @@
 //! The incremental plan of a view: what `sql` ends by making and the tick begins by running.
 //!
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s and whose stateful nodes are ours
-//! ([`node::AggregateNode`], [`join::JoinNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
+//! [`set_operation::SetOperationNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -20,9 +21,13 @@ pub mod execution;
 pub mod join;
 pub mod key_group_expr;
 pub mod node;
+pub mod partitioned;
 pub mod planner;
 pub mod runtime;
 pub mod scan;
+pub mod set_operation;
+pub mod top_n;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -80,6 +80,9 @@ impl ExtensionPlanner for IncrementalPlanner {
         if let Some(join) = node.as_any().downcast_ref::<JoinNode>() {
             return Ok(Some(plan_join(join, physical_inputs, session)?));
         }
+        if let Some(exec) = super::partitioned::plan(node, physical_inputs, session).await? {
+            return Ok(Some(exec));
+        }
         let Some(node) = node.as_any().downcast_ref::<AggregateNode>() else { return Ok(None) };
         let maker = AggregateMaker::try_new(node, &physical_inputs[0].schema())?;
         let keys = maker.partition_columns();

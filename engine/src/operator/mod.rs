@@ -5,6 +5,13 @@
 
 pub mod aggregate;
 pub mod join;
+mod keyed;
+#[cfg(test)]
+mod naive;
+pub mod partition_wise;
+mod row_layout;
+pub mod set_operation;
+pub mod top_n;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;

@@ -60,7 +60,8 @@ fn canonical_floats<T: ArrowPrimitiveType>(column: &ArrayRef, canonical: impl Fn
     Arc::new(floats.unary::<_, T>(canonical))
 }
 
-fn has_floats(data_type: &DataType) -> bool {
+/// True if values of this type, or within them, can be equal and yet differ in their bits.
+pub fn has_floats(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
         DataType::List(field)

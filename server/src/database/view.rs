@@ -226,7 +226,13 @@ fn still_needed(catalog: &Catalog, names: &[String], reader: &str) -> SqlError {
 }
 
 fn order_by_notice(query: &ast::Query) -> Vec<Notice> {
-    if query.order_by.is_none() || query.limit_clause.is_some() {
+    // With a LIMIT or DISTINCT ON it says which rows there are.
+    let distinct_on = match query.body.as_ref() {
+        ast::SetExpr::Select(select) => matches!(select.distinct, Some(ast::Distinct::On(_))),
+        _ => false,
+    };
+    let chooses = query.limit_clause.is_some() || query.fetch.is_some() || distinct_on;
+    if query.order_by.is_none() || chooses {
         return vec![];
     }
     let mut notice = Notice::new("the rows of a materialized view have no order: its ORDER BY has no effect");

@@ -3,8 +3,8 @@
 //! In: a query's tree and text, the catalog ([`Relations`]), the session's state with its functions. Out: a
 //! [`BoundQuery`]: DataFusion's plan with every name resolved and every type settled, the names its columns have on the
 //! wire, and the types of its parameters. On the way the tree is put right where Postgres means something else
-//! (`rewrite`), DataFusion's planner asks for relations and functions (`context`), and whatever goes wrong is told as
-//! Postgres tells it, with its place in the text ([`crate::diagnosis`]).
+//! (`rewrite`), DataFusion's planner asks for relations and functions (`context`), what SQL leaves open is settled
+//! (`one_answer`), and whatever goes wrong is told as Postgres tells it, with its place in the text ([`crate::diagnosis`]).
 //!
 //! Planning runs on a big stack: DataFusion's recursion is as deep as the query.
 
@@ -12,6 +12,7 @@ mod comparison;
 mod context;
 mod literal;
 mod names;
+pub(crate) mod one_answer;
 mod operator;
 mod parameters;
 mod rewrite;
@@ -182,6 +183,7 @@ impl<'a> Binder<'a> {
             comparison::check(&plan)?;
         }
         let plan = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})?;
+        let plan = one_answer::give(plan)?;
         let output_names = output_names(query, &plan);
         Ok(BoundQuery { plan, output_names, parameters: parameters.into_iter().flatten().collect() })
     }

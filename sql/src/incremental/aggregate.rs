@@ -23,9 +23,6 @@ use crate::statement::Emit;
 
 impl Rewriter {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, plan: &LogicalPlan) -> Result<Node, SqlError> {
-        if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
-            return Err(refusal::named("GROUPING SETS", plan));
-        }
         let operators = self.operators();
         let input = self.rewrite(&aggregate.input)?;
         let input_schema = input.plan.schema().clone();

@@ -121,7 +121,11 @@ fn descend(plan: &LogicalPlan, exprs: Vec<Expr>) -> Result<Option<(&Unnest, Vec<
 }
 
 /// Replaces each column of `schema` by the expression at its place.
-fn substitute(exprs: Vec<Expr>, schema: &DFSchema, below: impl Iterator<Item = Expr>) -> Result<Vec<Expr>, SqlError> {
+pub(super) fn substitute(
+    exprs: Vec<Expr>,
+    schema: &DFSchema,
+    below: impl Iterator<Item = Expr>,
+) -> Result<Vec<Expr>, SqlError> {
     let map: HashMap<Column, Expr> = schema.iter().map(Column::from).zip(below).collect();
     let replace = |expr: Expr| {
         Ok(match &expr {

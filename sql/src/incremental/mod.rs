@@ -9,14 +9,18 @@
 
 mod aggregate;
 mod consolidated;
+mod grouping_sets;
 mod hop;
 mod join;
 mod monotone;
 mod optimize;
+mod over;
 mod past;
 mod refusal;
 mod rewrite;
+mod set_operation;
 mod subquery;
+mod top_n;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,9 +46,8 @@ use crate::statement::Emit;
 pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
-    subquery::refuse_set_operations_with_duplicates(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
-    let plan = optimize::optimize(plan)?;
+    let plan = optimize::optimize(set_operation::mark(plan)?)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && !node.closes {
         return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")

@@ -64,6 +64,9 @@ impl Rewriter {
     /// 0A000 for what has no incremental form.
     pub fn rewrite(&mut self, plan: &LogicalPlan) -> Result<Node, SqlError> {
         refuse_subqueries(plan)?;
+        if let Some(node) = self.over(plan)? {
+            return Ok(node);
+        }
         match plan {
             LogicalPlan::TableScan(scan) => Self::scan(scan, plan),
             LogicalPlan::SubqueryAlias(alias) => self.alias(alias),

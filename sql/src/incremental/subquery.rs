@@ -1,9 +1,9 @@
 //! Subqueries in expressions: what has to be seen to before they become joins.
 
+use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, FetchType, Join, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -39,26 +39,6 @@ pub fn refuse_scalar_subqueries_of_many_rows(plan: &LogicalPlan) -> std::result:
     }
 }
 
-/// Refuses INTERSECT ALL and EXCEPT ALL: they are planned as joins that do not count duplicates, so not what they say.
-///
-/// # Errors
-/// 0A000 naming the operation.
-pub fn refuse_set_operations_with_duplicates(plan: &LogicalPlan) -> std::result::Result<(), SqlError> {
-    let mut refused = None;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Join(join) = node
-            && join.null_equality == NullEquality::NullEqualsNull
-            && !matches!(join.left.as_ref(), LogicalPlan::Distinct(_))
-        {
-            let what = if join.join_type == JoinType::LeftAnti { "EXCEPT ALL" } else { "INTERSECT ALL" };
-            refused = Some(refusal::named(what, node));
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    refused.map_or(Ok(()), Err)
-}
-
 fn has_at_most_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => has_at_most_one_row(&projection.input),
@@ -69,8 +49,9 @@ fn has_at_most_one_row(plan: &LogicalPlan) -> bool {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
         LogicalPlan::EmptyRelation(_) => true,
         LogicalPlan::Values(values) => values.values.len() <= 1,
-        // Refused itself, by its own name.
-        LogicalPlan::Limit(_) => true,
+        LogicalPlan::Limit(limit) => {
+            matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0 | 1)))) || has_at_most_one_row(&limit.input)
+        }
         _ => false,
     }
 }

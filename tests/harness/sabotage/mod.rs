@@ -6,6 +6,7 @@
 
 mod flow;
 mod join;
+mod over;
 mod plan;
 mod restart;
 
@@ -62,6 +63,18 @@ pub enum Bug {
     NotInForgetsNulls,
     /// Plan: what must be true of a pair besides its keys is forgotten.
     ResidualForgotten,
+    /// Plan: a Top-N lets one rank more through.
+    OneRankMore,
+    /// Plan: rows that tie are ranked the other way round.
+    TiesReversed,
+    /// Plan: RANK counts like DENSE_RANK.
+    RanksWithoutGaps,
+    /// Plan: partitions of OVER and Top-N that can still change are evicted.
+    PartitionsEvictedEarly,
+    /// Plan: the rows of one partition of OVER are kept apart.
+    PartitionedTooFinely,
+    /// Plan: INTERSECT ALL and EXCEPT ALL forget how often a row is there.
+    CopiesForgotten,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -100,6 +113,8 @@ pub enum Bug {
     KeptRowsLost,
     /// Restart: a join forgets how many rows each row, or each key, matches.
     MatchesForgotten,
+    /// Restart: the rows that OVER, Top-N and set operations keep are each there once.
+    RowWeightsForgotten,
     /// Restart: groups forget that they were answered.
     AnswersForgotten,
     /// Restart: one row of the view is lost.
@@ -110,7 +125,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 49] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -131,6 +146,12 @@ impl Bug {
         Self::NullRowsStay,
         Self::NotInForgetsNulls,
         Self::ResidualForgotten,
+        Self::OneRankMore,
+        Self::TiesReversed,
+        Self::RanksWithoutGaps,
+        Self::PartitionsEvictedEarly,
+        Self::PartitionedTooFinely,
+        Self::CopiesForgotten,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -150,6 +171,7 @@ impl Bug {
         Self::KeyGroupsMisdealt,
         Self::KeptRowsLost,
         Self::MatchesForgotten,
+        Self::RowWeightsForgotten,
         Self::AnswersForgotten,
         Self::ViewRowLost,
         Self::LatenessForgotten,
@@ -167,20 +189,29 @@ impl Bug {
             }
             Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
             Self::WrongMonotoneKey => view.contains("GROUP BY"),
-            Self::WeightsForgotten | Self::TakenForAppendOnly => view.contains("AS inner_view") || joins,
+            Self::WeightsForgotten | Self::TakenForAppendOnly => {
+                view.contains("AS inner_view") || joins || matches!(case.query.shape, Shape::Over(_))
+            }
             Self::PastByOwnWatermark | Self::PastTooEarly => joins && case.evict,
             Self::NullKeysMatch | Self::NullRowsStay | Self::ResidualForgotten => joins,
             Self::NotInForgetsNulls => view.contains("NOT IN"),
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
-            Self::WatermarkAhead => view.contains("GROUP BY"),
+            Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
             Self::OffsetUncounted | Self::LateRowsUnlisted => true,
             Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
             Self::RetractionMissed => !case.query.emit_on_close,
             Self::TickReplayed | Self::TickLost | Self::ChangeReplayed => restarts.next().is_some(),
             Self::ViewRowLost | Self::LatenessForgotten => restarts.next().is_some(),
+            Self::OneRankMore | Self::TiesReversed | Self::RanksWithoutGaps => {
+                ["AS rn", "LIMIT", "FETCH", "DISTINCT ON"].iter().any(|word| view.contains(word))
+            }
+            Self::PartitionsEvictedEarly => case.evict && !case.query.emit_on_close && view.contains("PARTITION BY"),
+            Self::PartitionedTooFinely => view.contains("OVER ("),
+            Self::CopiesForgotten => view.contains("INTERSECT ALL") || view.contains("EXCEPT ALL"),
+            Self::RowWeightsForgotten => restarts.next().is_some() && matches!(case.query.shape, Shape::Over(_)),
             Self::KeptRowsLost => restarts.next().is_some(),
             Self::MatchesForgotten => restarts.next().is_some() && joins,
             Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
@@ -216,7 +247,7 @@ impl Sabotage {
     /// # Errors
     /// DataFusion's, if it does not take the tampered plan.
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
-        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)?;
+        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)? | over::tamper(self.bug, &mut dataflow.plan)?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub fn tamper(bug: Bug, saved: &mut SavedView, parallelism: usize) -> bool {
             each_batch(saved, |_, batch| Some(with_key_groups(batch, deal)))
         }
         Bug::KeptRowsLost => each_batch(saved, |table, batch| table.starts_with("rows_").then(|| batch.slice(0, 0))),
+        Bug::RowWeightsForgotten => each_batch(saved, |table, batch| (table == "rows").then(|| counted_once(batch))),
         Bug::AnswersForgotten => each_batch(saved, |table, batch| (table == "groups").then(|| unanswered(batch))),
         Bug::MatchesForgotten => each_batch(saved, |table, batch| {
             let column = if table.starts_with("counts_") { "__weight" } else { "__matches" };
@@ -77,6 +78,10 @@ fn with_key_groups(batch: &RecordBatch, deal: impl Fn(u16) -> u16) -> RecordBatc
 
 fn unanswered(batch: &RecordBatch) -> RecordBatch {
     with_column(batch, "__answered", Arc::new(BooleanArray::from(vec![false; batch.num_rows()])))
+}
+
+fn counted_once(batch: &RecordBatch) -> RecordBatch {
+    with_column(batch, "__row_weight", Arc::new(Int64Array::from_value(1, batch.num_rows())))
 }
 
 fn with_column(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {

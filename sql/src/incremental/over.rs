@@ -1,0 +1,247 @@
+//! The rewrite of OVER: window functions over partitions, kept up by computing touched partitions again.
+//!
+//! ```text
+//! Window(functions)          IncrementalWindow(keys; template: Window(functions) over a partition's rows)
+//!   input            ==>       [Projection(input, PARTITION BY expressions that are no columns)]
+//!                                input
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window};
+use engine::dataflow::bound::Bound;
+use engine::dataflow::window::WindowNode;
+
+use super::hop::substitute;
+use super::monotone::{bound_of, is_time};
+use super::rewrite::{Node, Rewriter, weight, with_weight};
+use super::set_operation::SetOperationMark;
+use super::{grouping_sets, refusal};
+use crate::binder::HIDDEN;
+use crate::binder::one_answer::ORDER;
+use crate::error::SqlError;
+use crate::statement::Emit;
+
+/// The key by whose values partitions become final, with its bound, and the bounds of the output's columns.
+pub(super) struct Keyed {
+    /// The key column and its bound.
+    pub monotone_key: Option<(usize, Bound)>,
+    /// By input column.
+    pub bounds: Vec<Option<Bound>>,
+}
+
+impl Rewriter {
+    /// Rewrites a node that keeps rows by key, or expands into one that the others know; `None` for the rest.
+    pub(super) fn over(&mut self, plan: &LogicalPlan) -> Result<Option<Node>, SqlError> {
+        if let Some(node) = self.top_n(plan)? {
+            return Ok(Some(node));
+        }
+        match plan {
+            LogicalPlan::Window(_) => self.window(plan).map(Some),
+            LogicalPlan::Limit(limit) => self.limit(limit, plan).map(Some),
+            LogicalPlan::Aggregate(aggregate) => match grouping_sets::expand(aggregate)? {
+                Some(expanded) => self.rewrite(&expanded).map(Some),
+                None => Ok(None),
+            },
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<SetOperationMark>() {
+                Some(mark) => self.set_operation(mark, plan).map(Some),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn window(&mut self, plan: &LogicalPlan) -> Result<Node, SqlError> {
+        let Chain { nodes, base, partition } = one_partitioning(plan)?;
+        let input = self.rewrite(base)?;
+        let width = input.bounds.len();
+        let (input, keys) = with_columns(input, &partition)?;
+        let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
+        let close = self.emit == Emit::OnWindowClose;
+        let leaf = EmptyRelation { produce_one_row: false, schema: without_weight(&input)? };
+        let mut extra = width..input.bounds.len();
+        let mut template = LogicalPlan::EmptyRelation(leaf);
+        for node in nodes.iter().rev() {
+            let below = Arc::new(template);
+            template = match node {
+                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(window.window_expr.clone(), below)?),
+                LogicalPlan::Filter(filter) => LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), below)?),
+                LogicalPlan::Projection(projection) => {
+                    let schema = Arc::clone(below.schema());
+                    bounds = projection.expr.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect();
+                    // It leaves out what was added for the keys.
+                    extra = 0..0;
+                    LogicalPlan::Projection(Projection::try_new(projection.expr.clone(), below)?)
+                }
+                _ => return Err(refusal::refuse(plan)),
+            };
+            bounds.resize(template.schema().fields().len(), None);
+        }
+        let output = Arc::clone(template.schema());
+        let node = WindowNode {
+            id: self.next_operator(),
+            keys,
+            template: Arc::new(template),
+            input_weighted: input.weighted,
+            monotone_key,
+            emit_on_close: close,
+            schema: if close { output } else { with_weight(&output)? },
+            input: Arc::new(input.plan),
+        };
+        let made = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        without_columns(Node { plan: made, weighted: !close, bounds, closes: close }, extra)
+    }
+
+    /// What the keys of an operator over `input` say of when its rows are final.
+    ///
+    /// # Errors
+    /// 0A000 if rows are to be emitted when final, and no key says when that is.
+    pub(super) fn keyed(
+        &self,
+        input: &Node,
+        keys: &[usize],
+        what: &str,
+        plan: &LogicalPlan,
+    ) -> Result<Keyed, SqlError> {
+        let schema = input.plan.schema();
+        let bounded = |key: &&usize| input.bounds[**key].is_some() && is_time(schema.field(**key).data_type());
+        let candidates: Vec<usize> = keys.iter().filter(bounded).copied().collect();
+        let end = candidates.iter().find(|key| schema.field(**key).name() == "window_end");
+        let monotone = end.or(candidates.first()).copied();
+        let close = self.emit == Emit::OnWindowClose;
+        if close && (monotone.is_none() || input.weighted) {
+            let what = format!("EMIT ON WINDOW CLOSE over {what} without a window of the event time in its partition");
+            return Err(refusal::named(&what, plan).hint("add window_end to PARTITION BY"));
+        }
+        // An old row of a partition may come again as long as the partition can change; later rows of other partitions are
+        // bounded by their own keys.
+        let lasts = |column: usize| keys.contains(&column) && (!close || Some(column) == monotone);
+        let bound = |(column, bound): (usize, &Option<Bound>)| bound.clone().filter(|_| lasts(column));
+        let bounds = input.bounds.iter().enumerate().map(bound).collect();
+        Ok(Keyed { monotone_key: monotone.and_then(|key| Some((key, input.bounds[key].clone()?))), bounds })
+    }
+}
+
+/// Windows over the same partitions, and what lies between them.
+struct Chain<'a> {
+    /// The nodes from the topmost window to the lowest.
+    nodes: Vec<&'a LogicalPlan>,
+    /// What lies below them.
+    base: &'a LogicalPlan,
+    /// The PARTITION BY that they share, over the columns of `base`.
+    partition: Vec<Expr>,
+}
+
+/// The windows from `plan` down that are over the same partitions.
+fn one_partitioning(plan: &LogicalPlan) -> Result<Chain<'_>, SqlError> {
+    let mut wanted = partition_by(plan);
+    let mut chain = Chain { nodes: Vec::new(), base: plan, partition: wanted.clone() };
+    let (mut nodes, mut node) = (Vec::new(), plan);
+    loop {
+        nodes.push(node);
+        node = match node {
+            LogicalPlan::Window(window) => {
+                let partition = partition_by(node);
+                let same = partition.len() == wanted.len() && partition.iter().all(|expr| wanted.contains(expr));
+                if !same {
+                    return Ok(chain);
+                }
+                chain = Chain { nodes: nodes.clone(), base: &window.input, partition };
+                &window.input
+            }
+            // What puts rows in order below a window belongs to it.
+            LogicalPlan::Filter(filter) if orders_rows(filter) => &filter.input,
+            LogicalPlan::Projection(projection) => {
+                let below = projection.expr.iter().map(|expr| expr.clone().unalias());
+                wanted = substitute(wanted, &projection.schema, below)?;
+                &projection.input
+            }
+            _ => return Ok(chain),
+        };
+    }
+}
+
+fn orders_rows(filter: &Filter) -> bool {
+    let prefix = format!("{HIDDEN}{ORDER}_");
+    filter.predicate.column_refs().iter().any(|column| column.name.starts_with(&prefix))
+}
+
+/// The PARTITION BY expressions that all functions of a window have.
+fn partition_by(plan: &LogicalPlan) -> Vec<Expr> {
+    let LogicalPlan::Window(window) = plan else { return Vec::new() };
+    let mut all = window.window_expr.iter().map(|expr| match expr.clone().unalias() {
+        Expr::WindowFunction(function) => function.params.partition_by,
+        _ => Vec::new(),
+    });
+    let first = all.next().unwrap_or_default();
+    all.fold(first, |common, other| common.into_iter().filter(|expr| other.contains(expr)).collect())
+}
+
+/// The columns of `exprs`, and the input with a further column for each that is none.
+pub(super) fn with_columns(input: Node, exprs: &[Expr]) -> Result<(Node, Vec<usize>), SqlError> {
+    let schema = input.plan.schema().clone();
+    let width = input.bounds.len();
+    let mut extra: Vec<Expr> = Vec::new();
+    let mut places = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        let expr = expr.clone().unalias();
+        let own = if let Expr::Column(column) = &expr { schema.maybe_index_of_column(column) } else { None };
+        places.push(own.unwrap_or_else(|| {
+            let known = extra.iter().position(|other| *other == expr);
+            width
+                + known.unwrap_or_else(|| {
+                    extra.push(expr);
+                    extra.len() - 1
+                })
+        }));
+    }
+    if extra.is_empty() {
+        return Ok((input, places));
+    }
+    let mut bounds = input.bounds;
+    bounds.extend(extra.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect::<Vec<_>>());
+    let mut projected = columns(&schema, 0..width);
+    projected.extend(extra.into_iter().enumerate().map(|(n, expr)| expr.alias(format!("{HIDDEN}key_{n}"))));
+    projected.extend(input.weighted.then(|| weight(&schema)));
+    let plan = LogicalPlan::Projection(Projection::try_new(projected, Arc::new(input.plan))?);
+    Ok((Node { plan, bounds, ..input }, places))
+}
+
+/// The node without the columns `gone`.
+pub(super) fn without_columns(node: Node, gone: std::ops::Range<usize>) -> Result<Node, SqlError> {
+    if gone.is_empty() {
+        return Ok(node);
+    }
+    let schema = node.plan.schema().clone();
+    let mut kept = columns(&schema, 0..gone.start);
+    kept.extend(columns(&schema, gone.end..schema.fields().len()));
+    let plan = LogicalPlan::Projection(Projection::try_new(kept, Arc::new(node.plan))?);
+    let bounds = node.bounds.into_iter().enumerate().filter(|(n, _)| !gone.contains(n)).map(|(_, bound)| bound);
+    Ok(Node { plan, bounds: bounds.collect(), weighted: node.weighted, closes: node.closes })
+}
+
+pub(super) fn columns(schema: &DFSchema, range: std::ops::Range<usize>) -> Vec<Expr> {
+    range.map(|index| Expr::Column(Column::from(schema.qualified_field(index)))).collect()
+}
+
+/// A node's columns without the weight.
+pub(super) fn without_weight(node: &Node) -> Result<DFSchemaRef, SqlError> {
+    let schema = node.plan.schema();
+    let fields = schema.iter().take(node.bounds.len());
+    let fields = fields.map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?))
+}
+
+/// True if `expr` names `column`.
+pub(super) fn names(expr: &Expr, column: &Column) -> bool {
+    let mut found = false;
+    let look = |inner: &Expr| {
+        found |= matches!(inner, Expr::Column(other) if other == column);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    };
+    expr.apply(look).expect("the closure does not fail");
+    found
+}
