@@ -10,7 +10,7 @@ use harness::compare;
 use harness::sabotage::Bug;
 
 /// Within so many cases every seeded bug must be caught.
-const SABOTAGED_CASES_MAX: u64 = 800;
+const SABOTAGED_CASES_MAX: u64 = 5_000;
 
 /// A long run says how far it is.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -125,9 +125,9 @@ fn a_failing_case_shrinks_to_a_short_golden_script() {
     let small = Case::of(seed).shrink_while(|case| case.run_with(Bug::RetractionMissed).0.is_err());
     let golden = small.golden("A retraction is missed.");
     println!("{golden}");
-    // One row of a group, its update in a later tick, and nothing else.
-    assert_eq!((small.records.len(), small.cuts.len(), small.partitions), (2, 1, 1), "{golden}");
-    assert_eq!(golden.lines().filter(|line| line.contains(" 0 @")).count(), 2, "{golden}");
+    // One row of a group, its update in a later tick, and nothing else; an aggregate without keys has its row from the start.
+    assert!(small.records.len() <= 2 && small.cuts.len() == 1 && small.partitions == 1, "{golden}");
+    assert_eq!(golden.lines().filter(|line| line.contains(" 0 @")).count(), small.records.len(), "{golden}");
     assert!(golden.starts_with("# A retraction is missed.\nCREATE SOURCE s ("), "{golden}");
     assert!(golden.ends_with("\nend\n"), "{golden}");
 }
