@@ -114,6 +114,8 @@ pub(super) struct Cluster<M> {
     tick: u64,
     /// Whether final state is dropped.
     pub evict: bool,
+    /// Whether what comes out goes over an edge without weights.
+    pub append_only: bool,
     /// What came out, summed.
     pub answer: Answer,
 }
@@ -122,7 +124,7 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
     /// One partition; rows are dealt by `keys`.
     pub fn new(make: M, keys: &[usize]) -> Self {
         let operators = vec![make()];
-        Self { make, keys: keys.to_vec(), operators, tick: 0, evict: true, answer: Answer::new() }
+        Self { make, keys: keys.to_vec(), operators, tick: 0, evict: true, append_only: false, answer: Answer::new() }
     }
 
     /// One tick. Returns how many rows of output it had.
@@ -142,6 +144,7 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
                 );
                 changed += delta.num_rows();
                 for (row, text) in texts(&delta.rows).into_iter().enumerate() {
+                    assert!(!self.append_only || delta.weight(row) == 1, "a weight on an edge without weights");
                     *self.answer.entry(text).or_default() += delta.weight(row);
                 }
             }

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use engine::dataflow::top_n::TopNNode;
 use engine::operator::top_n::Rank;
 
+use super::hop::substitute;
 use super::monotone::bound_of;
 use super::over::{names, with_columns, without_columns, without_weight};
 use super::refusal;
@@ -41,6 +42,9 @@ struct TopN<'a> {
 impl Rewriter {
     /// Rewrites a filter on ranks, or a projection over one; `None` if `plan` is neither.
     pub(super) fn top_n(&mut self, plan: &LogicalPlan) -> Result<Option<Node>, SqlError> {
+        if let Some(lowered) = lowered(plan)? {
+            return self.top_n(&lowered);
+        }
         match plan {
             LogicalPlan::Filter(filter) => self.ranked(filter, true, plan),
             LogicalPlan::Projection(projection) => {
@@ -168,6 +172,40 @@ impl Rewriter {
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         without_columns(Node { plan, weighted: !close, bounds, closes: close }, extra)
     }
+}
+
+/// A filter on ranks put right above its window, below a projection that stands between them.
+///
+/// ```text
+/// [Projection(columns)]            Projection(columns and expressions)
+///   Filter(rank)                     Filter(rank)
+///     Projection(expressions)  ==>     Window(rank)
+///       Window(rank)
+/// ```
+fn lowered(plan: &LogicalPlan) -> Result<Option<LogicalPlan>, SqlError> {
+    let (above, node) = match plan {
+        LogicalPlan::Projection(projection) => (Some(projection), projection.input.as_ref()),
+        other => (None, other),
+    };
+    let LogicalPlan::Filter(filter) = node else { return Ok(None) };
+    let LogicalPlan::Projection(between) = filter.input.as_ref() else { return Ok(None) };
+    let LogicalPlan::Window(window) = between.input.as_ref() else { return Ok(None) };
+    if rank_of(window).is_none() {
+        return Ok(None);
+    }
+    let below =
+        |exprs: Vec<Expr>| substitute(exprs, &between.schema, between.expr.iter().map(|expr| expr.clone().unalias()));
+    let predicate = below(vec![filter.predicate.clone()])?.remove(0);
+    let filtered = LogicalPlan::Filter(Filter::try_new(predicate, Arc::clone(&between.input))?);
+    let (exprs, schema) = match above {
+        Some(above) => (below(above.expr.clone())?, &above.schema),
+        None => (between.expr.clone(), &between.schema),
+    };
+    let named = exprs.into_iter().zip(schema.iter()).map(|(expr, (qualifier, field))| match &expr {
+        Expr::Column(column) if column.relation.as_ref() == qualifier && column.name == *field.name() => expr,
+        _ => expr.unalias().alias_qualified(qualifier.cloned(), field.name()),
+    });
+    Ok(Some(LogicalPlan::Projection(Projection::try_new(named.collect(), Arc::new(filtered))?)))
 }
 
 /// The rank that a window with one function computes, and its column.

@@ -126,6 +126,7 @@ fn a_closed_window_is_answered_once() {
         let mut history = History::new(seed, false);
         let mut cluster = Cluster::new(maker(false, true, Emit::OnClose), &[0, 1]);
         cluster.evict = seed % 2 == 0;
+        cluster.append_only = true;
         for tick in 0..16 {
             let changes = history.tick();
             let closed_below = history.closed_below + i64::from(tick % 2 == 0);

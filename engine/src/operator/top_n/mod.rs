@@ -109,7 +109,7 @@ impl TopNOperator {
         Ok(Some(Delta { rows, weights: Weights::Signed(weights) }))
     }
 
-    /// The whole answer of `slots`.
+    /// The whole answer of `slots`, each copy of a row by itself, as it goes over an edge without weights.
     fn answers(&self, slots: &[u32]) -> Vec<Change> {
         let mut changes = Vec::new();
         for slot in slots {
@@ -117,12 +117,10 @@ impl TopNOperator {
                 Kept::First(first) => vec![Ranked { row: first.row(*slot).into(), rank: 1, weight: 1 }],
                 Kept::Ordered(ordered) => ordered.answer(*slot),
             };
-            changes.extend(ranked.into_iter().map(|Ranked { row, rank, weight }| Change {
-                slot: *slot,
-                row,
-                rank,
-                weight,
-            }));
+            for Ranked { row, rank, weight } in ranked {
+                let copies = std::iter::repeat_n(row, usize::try_from(weight).unwrap_or_default());
+                changes.extend(copies.map(|row| Change { slot: *slot, row, rank, weight: 1 }));
+            }
         }
         changes
     }

@@ -125,6 +125,7 @@ fn a_closed_window_is_answered_once() {
         for tick in 0..20 {
             let changes = history.tick();
             let closed_below = history.closed_below + i64::from(tick % 2 == 0);
+            cluster.append_only = true;
             cluster.step(&[changes], Some(closed_below));
             history.closed_below = closed_below;
             let final_rows = history.rows.iter().filter(|(row, _)| row.0 < closed_below);
