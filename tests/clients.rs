@@ -8,6 +8,8 @@ mod jdbc;
 mod psql;
 #[path = "clients/psycopg.rs"]
 mod psycopg;
+#[path = "clients/subscribe.rs"]
+mod subscribe;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
 

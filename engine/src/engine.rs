@@ -17,8 +17,10 @@ use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Position, SILENCE_MAX};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake};
+use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
-use crate::time::Clock;
+use crate::tick::subscription::{Span, Subscription};
+use crate::time::{Clock, TickId};
 use crate::view::{Snapshot, SnapshotStore};
 
 /// A backfill this near to the cut is left to the tick thread at once.
@@ -46,6 +48,8 @@ pub struct EngineConfig {
     pub core: CoreConfig,
     /// The pace of ticks.
     pub interval: TickInterval,
+    /// How long ticks can be read after they were published.
+    pub history: Retention,
 }
 
 /// A source, ready to be read.
@@ -67,6 +71,7 @@ pub struct Engine {
     commands: Mutex<Sender<Command>>,
     store: Arc<SnapshotStore>,
     readers: Readers,
+    history: Arc<History>,
     sources: RwLock<BTreeMap<String, Known>>,
     interval: RwLock<TickInterval>,
     config: CoreConfig,
@@ -138,7 +143,9 @@ impl Engine {
         let readers = Readers::default();
         let core = Core::new(config.core.clone());
         let wake = Wake::new(sender.clone());
-        let driver = Driver::new(core, clock, store.clone(), readers.clone(), config.interval, receiver, wake);
+        let history = Arc::new(History::new(config.history));
+        let driver =
+            Driver::new(core, clock, store.clone(), readers.clone(), history.clone(), config.interval, receiver, wake);
         let thread =
             std::thread::Builder::new().name("tick".into()).stack_size(STACK_BYTES).spawn(move || driver.run());
         let thread = thread.map_err(|e| Error::unavailable("cannot start the tick thread").with_source(e))?;
@@ -146,6 +153,7 @@ impl Engine {
             commands: Mutex::new(sender),
             store,
             readers,
+            history,
             sources: RwLock::default(),
             interval: RwLock::new(config.interval),
             config: config.core,
@@ -362,6 +370,32 @@ impl Engine {
     /// The newest snapshot: all views at one tick.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.store.newest()
+    }
+
+    /// The snapshot of a tick that is still kept, with those of its views that have not been replaced since.
+    ///
+    /// # Errors
+    /// `Input` if the tick is not kept, or has not come yet; the message names the ticks that are.
+    pub fn snapshot_at(&self, tick: TickId) -> Result<Arc<Snapshot>> {
+        self.history.at(tick)
+    }
+
+    /// Follows a view.
+    ///
+    /// # Errors
+    /// `Input` if there is no such view, or not at that tick; as for [`snapshot_at`](Self::snapshot_at).
+    pub fn subscribe(&self, view: &str, span: Span) -> Result<Subscription> {
+        self.ask(|reply| Command::Subscribe(view.to_owned(), span, reply))
+    }
+
+    /// How long ticks can be read after they were published.
+    pub fn history_retention(&self) -> Retention {
+        self.history.retention()
+    }
+
+    /// Keeps ticks this long from now on; what is kept no longer is gone at once.
+    pub fn set_history_retention(&self, retention: Retention) {
+        self.history.set_retention(retention);
     }
 
     /// Where snapshots are published: to wait for one, or to list the last ticks.

@@ -43,6 +43,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The newest published tick.
     fn read_point(&self) -> ReadPoint;
 
+    /// An earlier tick.
+    ///
+    /// # Errors
+    /// 22023 if it is not kept, or has not come yet.
+    fn read_point_at(&self, tick: u64) -> Result<ReadPoint, SqlError>;
+
     /// The types of a statement's parameters and of its columns, without running it. Called once when a statement is
     /// prepared. The answer holds one type per parameter: the client's where it gave one, the inferred one elsewhere
     /// (`$1::int8` is an int8, as is the `$1` of `id = $1` for such a column), text where nothing tells.

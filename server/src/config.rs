@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use serde::Deserialize;
 
@@ -35,6 +36,11 @@ pub struct ServeArgs {
     /// The pace of ticks: `adaptive`, or an interval such as 100ms [default: adaptive]
     #[arg(long, env = "TIDEMARK_TICK_INTERVAL", value_name = "INTERVAL")]
     pub tick_interval: Option<TickInterval>,
+
+    /// How long AS OF TICK can read a tick after it was published: a time such as 1min, or `off`. What is kept holds old
+    /// rows in memory [default: off]
+    #[arg(long, env = "TIDEMARK_HISTORY_RETENTION", value_name = "TIME")]
+    pub history_retention: Option<Retention>,
 
     /// Partitions a view's state is dealt to; more than 1 helps only when single ticks are large [default: 1]
     #[arg(long, env = "TIDEMARK_PARALLELISM", value_name = "N")]
@@ -93,6 +99,7 @@ struct ConfigFile {
     data_dir: Option<String>,
     init: Option<PathBuf>,
     tick_interval: Option<String>,
+    history_retention: Option<String>,
     parallelism: Option<usize>,
     quarantine_rows_max: Option<usize>,
     connections_max: Option<usize>,
@@ -113,6 +120,8 @@ pub struct Config {
     pub init: Option<PathBuf>,
     /// The pace of ticks.
     pub tick_interval: TickInterval,
+    /// How long ticks can be read.
+    pub history_retention: Retention,
     /// Partitions of a view's state.
     pub parallelism: usize,
     /// Rows the quarantine tables keep.
@@ -133,6 +142,7 @@ impl Default for Config {
             data_dir: None,
             init: None,
             tick_interval: TickInterval::default(),
+            history_retention: Retention::default(),
             parallelism: 1,
             quarantine_rows_max: 10_000,
             connections_max: 500,
@@ -152,12 +162,15 @@ impl Config {
         let default = Self::default();
         let from_file = file.tick_interval.map(|text| text.parse::<TickInterval>());
         let from_file = from_file.transpose().map_err(|e| format!("config key tick_interval: {e}"))?;
+        let retention = file.history_retention.map(|text| text.parse::<Retention>());
+        let retention = retention.transpose().map_err(|e| format!("config key history_retention: {e}"))?;
         let config = Self {
             pg_addr: args.pg_addr.or(file.pg_addr).unwrap_or(default.pg_addr),
             http_addr: args.http_addr.or(file.http_addr).unwrap_or(default.http_addr),
             data_dir: args.data_dir.or(file.data_dir),
             init: args.init.or(file.init),
             tick_interval: args.tick_interval.or(from_file).unwrap_or_default(),
+            history_retention: args.history_retention.or(retention).unwrap_or_default(),
             parallelism: args.parallelism.or(file.parallelism).unwrap_or(default.parallelism),
             quarantine_rows_max: args
                 .quarantine_rows_max
@@ -220,6 +233,7 @@ mod tests {
         for (text, named) in [
             ("port = 1\n", "port"),
             ("tick_interval = \"1ms\"\n", "tick_interval"),
+            ("history_retention = \"long\"\n", "history_retention"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
         ] {

@@ -18,6 +18,8 @@ pub struct Parsed {
     pub text: String,
     /// Characters before it in the query string: what a server adds to such a position.
     pub offset: usize,
+    /// `AS OF TICK n` behind a query.
+    pub as_of_tick: Option<u64>,
 }
 
 /// What a statement asks for.
@@ -53,6 +55,24 @@ pub enum Statement {
     Query(Box<ast::Query>),
     /// `FLUSH`: wait until everything written before is visible.
     Flush,
+    /// `WAIT FOR …`: wait until something is visible.
+    Wait(Wait),
+    /// `SUBSCRIBE …`.
+    Subscribe(Box<Subscribe>),
+    /// `COPY (SUBSCRIBE …) TO STDOUT`, `DECLARE … CURSOR FOR SUBSCRIBE …`.
+    OfSubscription {
+        /// The statement around it, with a query in its place.
+        around: Box<ast::Statement>,
+        /// The subscription.
+        subscribe: Box<Parsed>,
+    },
+    /// `FETCH … WITH (timeout = …)`.
+    FetchWithin {
+        /// The [`ast::Statement::Fetch`].
+        fetch: Box<ast::Statement>,
+        /// How long it waits for rows.
+        timeout: Duration,
+    },
     /// `MOVE …`: what it moves over is a [`ast::Statement::Fetch`] whose rows are counted and not sent.
     Move(Box<ast::Statement>),
     /// Everything about the session itself: SET, SHOW setting, RESET, BEGIN, COMMIT, DECLARE, FETCH, PREPARE, COPY TO, …
@@ -60,6 +80,48 @@ pub enum Statement {
     /// Spellings sqlparser does not know come as the statement they stand for: `ABORT` as ROLLBACK, `FETCH c` as
     /// FETCH NEXT FROM c. Any query inside (DECLARE, PREPARE, COPY) is a plain query, checked like one.
     Session(Box<ast::Statement>),
+}
+
+/// `SUBSCRIBE`: a view's rows, then its changes as they come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The view.
+    pub view: String,
+    /// Its 1-based position in the statement's text.
+    pub position: usize,
+    /// Whether the rows at the start come first.
+    pub snapshot: bool,
+    /// Whether rows say how far it is, too.
+    pub progress: bool,
+    /// The tick to start at; the newest if none is given.
+    pub as_of: Option<u64>,
+    /// The last tick whose changes are given; without one it never ends by itself.
+    pub up_to: Option<u64>,
+}
+
+/// What WAIT waits for, and how long at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// A tick.
+    Tick {
+        /// Its number.
+        tick: u64,
+        /// Without one it waits as long as it takes.
+        timeout: Option<Duration>,
+    },
+    /// A record.
+    Offset {
+        /// The source.
+        source: String,
+        /// Its 1-based position in the statement's text.
+        position: usize,
+        /// The partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+        /// Without one it waits as long as it takes.
+        timeout: Option<Duration>,
+    },
 }
 
 /// `CREATE SOURCE`.

@@ -81,6 +81,53 @@ impl Served {
         Ok(messages.iter().filter_map(row).collect())
     }
 
+    /// What a statement fails with: SQLSTATE and message.
+    ///
+    /// # Panics
+    /// If it succeeds.
+    pub fn error(&self, statement: &str) -> String {
+        match self.runtime.block_on(self.client.simple_query(statement)) {
+            Ok(_) => panic!("{statement} succeeded"),
+            Err(error) => match error.as_db_error() {
+                Some(error) => format!("{}: {}", error.code().code(), error.message()),
+                None => panic!("{statement}: {error}"),
+            },
+        }
+    }
+
+    /// Runs statements in a session of their own.
+    ///
+    /// # Panics
+    /// If one fails.
+    pub fn run_beside(&self, statements: &str) {
+        let port = self.port();
+        let run = async { connect(port).await.batch_execute(statements).await };
+        self.runtime.block_on(run).unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+    }
+
+    /// The rows of a query over the extended protocol, values in binary.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn typed<T>(&self, query: &str, read: impl Fn(&tokio_postgres::Row) -> T) -> Vec<T> {
+        let rows = self.runtime.block_on(self.client.query(query, &[]));
+        rows.unwrap_or_else(|error| panic!("{query}: {error:?}")).iter().map(read).collect()
+    }
+
+    /// The lines of a COPY … TO STDOUT.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn copied(&self, copy: &str) -> Vec<String> {
+        let read = async {
+            let stream = self.client.copy_out(copy).await?;
+            let pieces: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(stream).await?;
+            Ok::<_, tokio_postgres::Error>(pieces.concat())
+        };
+        let text = self.runtime.block_on(read).unwrap_or_else(|error| panic!("{copy}: {error:?}"));
+        String::from_utf8(text).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
     /// Asks again and again until a query's rows are as wanted; returns them.
     ///
     /// # Panics

@@ -14,7 +14,10 @@ use parking_lot::RwLock;
 
 use super::backfill::{Backfill, JOIN_SILENCE_MAX, Position};
 use super::core::{Core, RunningView};
+use super::history::History;
 use super::interval::TickInterval;
+use super::subscription::{Span, Subscription, Subscriptions};
+use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::reader::{ReaderOptions, SourceReader, SourceStatus};
 use crate::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
@@ -49,6 +52,8 @@ pub enum Command {
     UnstageView(String),
     /// Removes a view.
     RemoveView(String, SyncSender<Result<()>>),
+    /// Follows a view.
+    Subscribe(String, Span, SyncSender<Result<Subscription>>),
     /// Paces ticks anew.
     SetInterval(TickInterval),
     /// Runs `ask` between two ticks.
@@ -98,6 +103,8 @@ pub struct Driver {
     clock: Arc<dyn Clock>,
     store: Arc<SnapshotStore>,
     readers: Readers,
+    history: Arc<History>,
+    subscriptions: Subscriptions,
     sources: BTreeMap<String, SourceHandle>,
     used: BTreeMap<String, BTreeMap<String, UsedColumns>>,
     interval: TickInterval,
@@ -137,13 +144,28 @@ impl Driver {
         clock: Arc<dyn Clock>,
         store: Arc<SnapshotStore>,
         readers: Readers,
+        history: Arc<History>,
         interval: TickInterval,
         commands: Receiver<Command>,
         wake: Wake,
     ) -> Self {
-        let (sources, used) = (BTreeMap::new(), BTreeMap::new());
+        let (sources, used, subscriptions) = (BTreeMap::new(), BTreeMap::new(), Subscriptions::default());
         let (look, idle_due) = (LOOK_MIN, None);
-        Self { core, clock, store, readers, sources, used, interval, commands, wake, look, idle_due }
+        Self {
+            core,
+            clock,
+            store,
+            readers,
+            history,
+            subscriptions,
+            sources,
+            used,
+            interval,
+            commands,
+            wake,
+            look,
+            idle_due,
+        }
     }
 
     /// Runs ticks until told to stop. Should it panic, those who wait for a tick are told that none will come.
@@ -215,11 +237,11 @@ impl Driver {
                 self.stop_reading(&name);
                 self.core.add_source(&name, &source.spec);
                 self.sources.insert(name, *source);
-                let _ = reply.send(self.publish());
+                let _ = reply.send(self.publish(&[]));
             }
             Command::RemoveSource(name, reply) => {
                 self.remove_source(&name);
-                let _ = reply.send(self.publish());
+                let _ = reply.send(self.publish(&[]));
             }
             Command::Positions(names, reply) => {
                 let positions = names.iter().map(|name| Ok((name.clone(), self.position(name)?)));
@@ -240,7 +262,10 @@ impl Driver {
             Command::UnstageView(name) => self.unstage_view(&name),
             Command::RemoveView(name, reply) => {
                 self.core.remove_view(&name);
-                let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish()));
+                let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish(&[])));
+            }
+            Command::Subscribe(view, span, reply) => {
+                let _ = reply.send(self.subscribe(&view, span));
             }
             Command::SetInterval(interval) => self.interval = interval,
             Command::Ask(ask) => ask(&self.core),
@@ -315,7 +340,7 @@ impl Driver {
         };
         let outcome = self.core.tick(now, ingested)?;
         let publishing = Instant::now();
-        self.publish()?;
+        self.publish(&outcome.changelogs)?;
         stats.tick = outcome.tick;
         stats.rows_in = outcome.rows;
         stats.rows_changed = outcome.changed;
@@ -325,8 +350,18 @@ impl Driver {
         Ok(failed)
     }
 
-    /// Publishes the present state, after a tick or after what exists changed.
-    fn publish(&self) -> Result<()> {
+    fn subscribe(&mut self, view: &str, Span { from, until }: Span) -> Result<Subscription> {
+        let newest = self.store.newest();
+        let (start, missed) = match from {
+            None => (newest.clone(), Vec::new()),
+            Some(tick) if tick == newest.tick => (newest.clone(), Vec::new()),
+            Some(tick) => (self.history.at(tick)?, self.history.since(tick, view)?),
+        };
+        self.subscriptions.add(view, start, &newest, missed, until)
+    }
+
+    /// Publishes the present state, after a tick that made these changes or after what exists changed.
+    fn publish(&mut self, changes: &[(String, Vec<Delta>)]) -> Result<()> {
         let newest = self.store.newest();
         let statuses: BTreeMap<&str, SourceStatus> = self
             .sources
@@ -337,7 +372,11 @@ impl Driver {
             let report = statuses.get(source)?.partitions.get(&number)?;
             Some((report.watermark, report.excluded))
         };
-        self.store.publish(self.core.snapshot(&newest, partition))
+        let snapshot = Arc::new(self.core.snapshot(&newest, partition));
+        self.store.publish(snapshot.clone())?;
+        self.subscriptions.publish(&snapshot, changes);
+        self.history.record(snapshot, changes);
+        Ok(())
     }
 
     fn stage_view(&mut self, new: NewView) -> Result<()> {
@@ -362,7 +401,7 @@ impl Driver {
         let used = self.used.remove(&staged(name)).unwrap_or_default();
         self.used.insert(name.to_owned(), used);
         self.stop_unused();
-        self.publish()
+        self.publish(&[])
     }
 
     fn unstage_view(&mut self, name: &str) {

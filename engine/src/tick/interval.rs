@@ -84,21 +84,26 @@ impl FromStr for TickInterval {
 fn duration(text: &str) -> Result<Duration> {
     let refuse =
         || Error::input(format!("invalid tick interval \"{text}\": write \"adaptive\", or a time such as 100ms or 1s"));
+    let duration = parse_duration(text).ok_or_else(refuse)?;
+    if duration < INTERVAL_MIN || duration > INTERVAL_MAX {
+        return Err(Error::input(format!("tick interval {text} is out of range: it must be from 5ms to 1h")));
+    }
+    Ok(duration)
+}
+
+/// A time such as `100ms`, `1 second` or `5min`, in lower case; a bare number is milliseconds.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-    let value: f64 = text[..digits].parse().map_err(|_| refuse())?;
+    let value: f64 = text[..digits].parse().ok()?;
     let seconds = match text[digits..].trim() {
         "" | "ms" | "msec" | "millisecond" | "milliseconds" => value / 1e3,
         "s" | "sec" | "second" | "seconds" => value,
         "min" | "minute" | "minutes" => value * 60.0,
         "h" | "hour" | "hours" => value * 3600.0,
         "us" | "µs" => value / 1e6,
-        _ => return Err(refuse()),
+        _ => return None,
     };
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
-    if duration < INTERVAL_MIN || duration > INTERVAL_MAX {
-        return Err(Error::input(format!("tick interval {text} is out of range: it must be from 5ms to 1h")));
-    }
-    Ok(duration)
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]

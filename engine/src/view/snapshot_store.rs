@@ -83,7 +83,8 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// `Internal` if the tick is before the newest snapshot's: a reader would see time go back.
-    pub fn publish(&self, snapshot: Snapshot) -> Result<()> {
+    pub fn publish(&self, snapshot: impl Into<Arc<Snapshot>>) -> Result<()> {
+        let snapshot = snapshot.into();
         let tick = snapshot.tick;
         let mut refused = None;
         self.published.send_if_modified(|published| {
@@ -92,7 +93,7 @@ impl SnapshotStore {
                 return false;
             }
             // Swapped before waiters wake, and under the channel's lock, so that two publishers cannot cross.
-            self.newest.store(Arc::new(snapshot));
+            self.newest.store(snapshot.clone());
             published.tick = tick;
             true
         });

@@ -8,14 +8,16 @@ use async_trait::async_trait;
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use engine::Error;
+use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
+use engine::time::TickId;
 use sql::SqlError;
 use sql::statement::{Parsed, Statement};
 
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, show};
+use super::{Database, Reading, blocking, show, subscribe};
 use crate::backend::{
     Backend, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag, ScramVerifier,
     StatementResult,
@@ -26,6 +28,9 @@ pub(super) const DATABASE: &str = "tidemark";
 
 /// The engine-wide setting of the ticks' pace.
 const TICK_INTERVAL: &str = "tick_interval";
+
+/// The engine-wide setting of how long ticks can be read.
+const HISTORY_RETENTION: &str = "history_retention";
 
 /// The superuser, who has the password if one is set.
 pub(super) const SUPERUSER: &str = "tidemark";
@@ -38,6 +43,15 @@ impl Backend for Database {
 
     fn read_point(&self) -> ReadPoint {
         self.newest()
+    }
+
+    fn read_point_at(&self, tick: u64) -> Result<ReadPoint, SqlError> {
+        let snapshot = self.engine.snapshot_at(TickId(tick))?;
+        let reading = self.reading();
+        if reading.snapshot.tick == snapshot.tick {
+            return Ok(ReadPoint { tick, state: Arc::new(reading) });
+        }
+        Ok(ReadPoint { tick, state: Arc::new(Reading { snapshot, earlier: true, ..reading }) })
     }
 
     async fn describe(&self, request: &Request<'_>) -> Result<Description, SqlError> {
@@ -54,6 +68,9 @@ impl Backend for Database {
             let batch = self.explain_description(explain, &request.statement.text, &reading)?;
             let columns = Some(batch.schema().fields().iter().cloned().collect());
             return Ok(Description { parameters: vec![], columns });
+        }
+        if let Statement::Subscribe(subscribe) = &request.statement.statement {
+            return Ok(Description { parameters: vec![], columns: Some(subscribe::columns(subscribe, &reading)?) });
         }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
@@ -76,6 +93,8 @@ impl Backend for Database {
                 blocking(move || engine.flush(&|| cancel.is_cancelled())).await?;
                 Ok(Outcome::done("FLUSH"))
             }
+            Statement::Subscribe(subscribe) => self.subscribe(subscribe, &reading).await,
+            Statement::Wait(wait) => self.wait(wait, &reading).await,
             _ => match self.table(request, &reading).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
                 None => match self.change(request.statement, request.cancel).await? {
@@ -104,23 +123,41 @@ impl Backend for Database {
     }
 
     fn show_setting(&self, name: &str) -> Option<String> {
-        (name == TICK_INTERVAL).then(|| self.engine.tick_interval().to_string())
+        self.show_settings().into_iter().find(|setting| setting.name == name).map(|setting| setting.value)
     }
 
     fn show_settings(&self) -> Vec<EngineSetting> {
-        vec![EngineSetting {
-            name: TICK_INTERVAL.into(),
-            value: self.engine.tick_interval().to_string(),
-            description: "The pace of ticks: adaptive, or an interval of at least 5ms.".into(),
-        }]
+        let setting = |name: &str, value: String, description: &str| EngineSetting {
+            name: name.into(),
+            value,
+            description: description.into(),
+        };
+        vec![
+            setting(
+                TICK_INTERVAL,
+                self.engine.tick_interval().to_string(),
+                "The pace of ticks: adaptive, or an interval of at least 5ms.",
+            ),
+            setting(
+                HISTORY_RETENTION,
+                self.engine.history_retention().to_string(),
+                "How long AS OF TICK can read a tick after it was published: a time, or off.",
+            ),
+        ]
     }
 
     async fn set_setting(&self, _identity: &Identity, name: &str, value: Option<&str>) -> Result<bool, SqlError> {
-        if name != TICK_INTERVAL {
-            return Ok(false);
+        match name {
+            TICK_INTERVAL => {
+                let interval = value.map_or_else(|| Ok(self.configured_interval), str::parse::<TickInterval>)?;
+                self.engine.set_tick_interval(interval)?;
+            }
+            HISTORY_RETENTION => {
+                let retention = value.map_or_else(|| Ok(self.configured_retention), str::parse::<Retention>)?;
+                self.engine.set_history_retention(retention);
+            }
+            _ => return Ok(false),
         }
-        let interval = value.map_or_else(|| Ok(self.configured_interval), str::parse::<TickInterval>)?;
-        self.engine.set_tick_interval(interval)?;
         Ok(true)
     }
 }

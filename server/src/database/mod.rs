@@ -12,8 +12,10 @@ mod query;
 mod relations;
 mod show;
 mod source;
+mod subscribe;
 mod system;
 mod view;
+mod wait;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -25,6 +27,7 @@ use engine::checkpoint::store::Store;
 use engine::dataflow::execution::ExecutionConfig;
 use engine::engine::{Engine, EngineConfig};
 use engine::tick::core::CoreConfig;
+use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use engine::time::SystemClock;
 use engine::view::Snapshot;
@@ -49,6 +52,8 @@ pub struct Reading {
     pub catalog: Arc<Catalog>,
     /// All views at one tick.
     pub snapshot: Arc<Snapshot>,
+    /// The tick is not the newest: what the snapshot does not hold, such as a topic, cannot be read at it.
+    pub earlier: bool,
 }
 
 /// The database.
@@ -64,6 +69,7 @@ pub struct Database {
     password: Option<ScramVerifier>,
     started_at: SystemTime,
     configured_interval: TickInterval,
+    configured_retention: Retention,
     /// Plans and runs SELECTs.
     session_state: SessionState,
     /// Who is connected.
@@ -80,7 +86,10 @@ impl Database {
         let tasks = Some(tokio::runtime::Handle::current());
         let execution = ExecutionConfig { parallelism: config.parallelism, tasks };
         let core = CoreConfig { execution, quarantine_rows_max: config.quarantine_rows_max, ..Default::default() };
-        let engine = Engine::start(EngineConfig { core, interval: config.tick_interval }, Arc::new(SystemClock))?;
+        let engine = Engine::start(
+            EngineConfig { core, interval: config.tick_interval, history: config.history_retention },
+            Arc::new(SystemClock),
+        )?;
         let password =
             config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
         let session_state = session_state()?;
@@ -93,6 +102,7 @@ impl Database {
             password,
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
+            configured_retention: config.history_retention,
             session_state,
             sessions: Sessions::new(),
         }))
@@ -125,7 +135,7 @@ impl Database {
             let catalog = self.catalog();
             let snapshot = self.engine.snapshot();
             if self.catalog().version() == catalog.version() {
-                return Reading { catalog, snapshot };
+                return Reading { catalog, snapshot, earlier: false };
             }
         }
     }

@@ -100,23 +100,30 @@ fn declared(object: &Object) -> Vec<FieldRef> {
     }
 }
 
-/// A view that has failed: it has columns, but reading it says why it stands still instead of giving rows that are no
-/// longer the answer.
+/// A relation that has columns but no rows to be read now: reading it says why, instead of giving rows that are not the
+/// answer.
 #[derive(Debug)]
-struct FailedView {
-    name: String,
+struct Unreadable {
     schema: Arc<Schema>,
-    error: String,
+    error: SqlError,
 }
 
-impl FailedView {
-    fn new(object: &Object, error: String) -> Self {
-        Self { name: object.name.clone(), schema: schema_of(&object.columns), error }
+impl Unreadable {
+    fn relation(object: &Object, error: SqlError) -> Relation {
+        Relation::Table(Arc::new(Self { schema: schema_of(&object.columns), error }))
     }
 }
 
+/// What a view that has failed says.
+fn failed(name: &str, error: &str) -> SqlError {
+    let message = format!("materialized view \"{name}\" has failed");
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .detail(system::failure(error))
+        .hint("mend the cause and create the view again with CREATE OR REPLACE MATERIALIZED VIEW")
+}
+
 #[async_trait]
-impl TableProvider for FailedView {
+impl TableProvider for Unreadable {
     fn schema(&self) -> Arc<Schema> {
         self.schema.clone()
     }
@@ -132,11 +139,7 @@ impl TableProvider for FailedView {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let message = format!("materialized view \"{}\" has failed", self.name);
-        let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .detail(system::failure(&self.error))
-            .hint("mend the cause and create the view again with CREATE OR REPLACE MATERIALIZED VIEW");
-        Err(DataFusionError::External(Box::new(error)))
+        Err(DataFusionError::External(Box::new(self.error.clone())))
     }
 }
 
@@ -179,12 +182,23 @@ impl Relations for ReadRelations<'_> {
         }
         let Some(object) = self.reading.catalog.get(name) else { return self.quarantine(name) };
         match &object.definition {
+            Definition::Source(_) if self.reading.earlier => {
+                let message = format!("source \"{name}\" cannot be read at an earlier tick");
+                let error = SqlError::unsupported(message).hint("AS OF TICK reads materialized views.");
+                Some(Unreadable::relation(object, error))
+            }
             Definition::Source(_) => self.topic(name),
             Definition::View(view) => Some(view_relation(object, &view.query_text)),
             Definition::MaterializedView(_) => {
                 let view = self.reading.snapshot.view(name);
-                if let Some(error) = view.and_then(|view| view.error.clone()) {
-                    return Some(Relation::Table(Arc::new(FailedView::new(object, error))));
+                if let Some(error) = view.and_then(|view| view.error.as_deref()) {
+                    return Some(Unreadable::relation(object, failed(name, error)));
+                }
+                if view.is_none() && self.reading.earlier {
+                    let tick = self.reading.snapshot.tick;
+                    let message = format!("materialized view \"{name}\" was created after tick {tick}");
+                    let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+                    return Some(Unreadable::relation(object, error));
                 }
                 let rows = view.map(|view| view.rows.clone());
                 let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema_of(&object.columns)));

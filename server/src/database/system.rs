@@ -24,13 +24,15 @@ use super::Reading;
 pub const SCHEMA: &str = "tidemark";
 
 /// The tables' names.
-pub const TABLES: [&str; 6] = ["sources", "source_partitions", "materialized_views", "views", "relations", "ticks"];
+pub const TABLES: [&str; 7] =
+    ["sources", "source_partitions", "frontier", "materialized_views", "views", "relations", "ticks"];
 
 /// The table of this name.
 pub fn table(name: &str, reading: &Reading, engine: &Engine) -> Option<Arc<dyn TableProvider>> {
     let batch = match name {
         "sources" => sources(reading, engine),
         "source_partitions" => source_partitions(reading, engine),
+        "frontier" => frontier(reading),
         "materialized_views" => materialized_views(reading),
         "views" => views(reading),
         "relations" => relations(reading),
@@ -163,6 +165,24 @@ fn source_partitions(reading: &Reading, engine: &Engine) -> RecordBatch {
         .bigint("tombstones", read().map(|r| count(r.counts.tombstones)))
         .bigint("skipped", read().map(|r| count(r.counts.skipped)))
         .bigint("bytes", read().map(|r| count(r.counts.bytes)))
+        .batch()
+}
+
+/// What the tick that is read holds: every record below these offsets.
+fn frontier(reading: &Reading) -> RecordBatch {
+    let snapshot = &reading.snapshot;
+    let of_source = |(name, source): (&String, &Arc<engine::view::SourceReading>)| {
+        let row = |(partition, read): (&i32, &engine::view::PartitionReading)| (name.clone(), *partition, *read);
+        source.partitions.iter().map(row).collect::<Vec<_>>()
+    };
+    let mut found: Vec<_> = snapshot.sources.iter().flat_map(of_source).collect();
+    found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    Columns::default()
+        .bigint("tick", found.iter().map(|_| count(snapshot.tick.0)))
+        .text("source", found.iter().map(|(name, ..)| Some(name)))
+        .add("partition", found.iter().map(|(_, partition, _)| Some(*partition)).collect::<Int32Array>())
+        .bigint("next_offset", found.iter().map(|(.., read)| Some(read.next_offset)))
+        .add("watermark", watermark_column(found.iter().map(|(.., read)| read.watermark)))
         .batch()
 }
 

@@ -93,7 +93,8 @@ fn is_droppable(prepared: &Prepared) -> bool {
     match (&prepared.parsed, &prepared.command) {
         (_, Some(command)) => !matches!(command, Command::Set { .. } | Command::Reset(_)),
         (Some(parsed), None) => {
-            matches!(parsed.statement, Statement::Query(_) | Statement::Explain(_) | Statement::Flush)
+            use Statement::{Explain, Flush, Query, Subscribe, Wait};
+            matches!(parsed.statement, Query(_) | Explain(_) | Flush | Wait(_) | Subscribe(_))
         }
         (None, None) => true,
     }

@@ -8,6 +8,8 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+use futures::FutureExt;
 use sql::SqlError;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +17,7 @@ use super::connection::Connection;
 use super::encode::{Format, RowEncoder, Style};
 use super::failure::Failure;
 use super::wire::{FLUSH_BYTES, Wire};
-use crate::session::portal::Rows;
+use crate::session::portal::{Patience, Rows};
 use crate::session::registry::{StatementControl, StopReason};
 
 /// How long buffered bytes wait for more while the statement has none.
@@ -98,6 +100,20 @@ pub(super) fn is_due(wire: &Wire) -> bool {
     wire.out.len() >= FLUSH_BYTES || (!wire.out.is_empty() && wire.since_flush() >= FLUSH_INTERVAL)
 }
 
+/// The next rows, or `None` if they are not waited for any longer.
+async fn patiently(
+    patience: Patience,
+    sent: u64,
+    next: impl Future<Output = Result<Option<RecordBatch>, SqlError>>,
+) -> Result<Option<RecordBatch>, SqlError> {
+    match patience {
+        Patience::All => next.await,
+        Patience::First if sent == 0 => next.await,
+        Patience::First => next.now_or_never().unwrap_or(Ok(None)),
+        Patience::Until(deadline) => tokio::time::timeout_at(deadline, next).await.unwrap_or(Ok(None)),
+    }
+}
+
 impl Connection {
     /// Sends rows as DataRow messages, at most `rows_max` of them and at most as many as `rows` asks for.
     ///
@@ -122,8 +138,8 @@ impl Connection {
             }
             let most = if rows.skip > 0 { Some(rows.skip) } else { quota };
             let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(ROWS_AT_ONCE).min(ROWS_AT_ONCE);
-            let next = attend(&mut self.wire, control, &terminate, true, source.next(most)).await?;
-            let Some(batch) = next else {
+            let next = patiently(rows.patience, sent, source.next(most));
+            let Some(batch) = attend(&mut self.wire, control, &terminate, true, next).await? else {
                 return Ok(Streamed { rows: sent, finished: true });
             };
             let count = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);

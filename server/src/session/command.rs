@@ -1,5 +1,7 @@
 //! What a statement about the session asks for: sqlparser's tree brought to the few things a session can do.
 
+use std::time::Duration;
+
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::sql::sqlparser::ast;
 use sql::statement::{Parsed, Statement};
@@ -41,6 +43,8 @@ pub(crate) enum Command {
         cursor: String,
         count: Count,
         moves: bool,
+        /// How long to wait for rows that have not come yet.
+        timeout: Option<Duration>,
     },
     /// `None` is ALL.
     Close(Option<String>),
@@ -57,7 +61,7 @@ pub(crate) enum Command {
     Deallocate(Option<String>),
     DiscardAll,
     Copy {
-        source: ast::CopySource,
+        source: Copied,
         options: CopyOptions,
     },
     /// Accepted, and nothing happens.
@@ -71,6 +75,13 @@ pub(crate) struct Declaration {
     pub binary: bool,
     pub hold: bool,
     pub query: Box<Parsed>,
+}
+
+/// What COPY gives out.
+#[derive(Debug, Clone)]
+pub(crate) enum Copied {
+    Source(ast::CopySource),
+    Subscription(Box<Parsed>),
 }
 
 /// How far FETCH and MOVE go; only forward.
@@ -90,8 +101,25 @@ pub(crate) fn command(parsed: &Parsed) -> Result<Option<Command>, SqlError> {
     match &parsed.statement {
         Statement::Session(statement) => of_session(statement).map(Some),
         Statement::Move(statement) => match of_session(statement)? {
-            Command::Fetch { cursor, count, .. } => Ok(Some(Command::Fetch { cursor, count, moves: true })),
+            Command::Fetch { cursor, count, timeout, .. } => {
+                Ok(Some(Command::Fetch { cursor, count, moves: true, timeout }))
+            }
             _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, "MOVE moves a cursor")),
+        },
+        Statement::FetchWithin { fetch, timeout } => match of_session(fetch)? {
+            Command::Fetch { cursor, count, moves, .. } => {
+                Ok(Some(Command::Fetch { cursor, count, moves, timeout: Some(*timeout) }))
+            }
+            _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, "FETCH reads a cursor")),
+        },
+        Statement::OfSubscription { around, subscribe } => match of_session(around)? {
+            Command::Declare(declaration) => {
+                Ok(Some(Command::Declare(Declaration { query: subscribe.clone(), ..declaration })))
+            }
+            Command::Copy { options, .. } => {
+                Ok(Some(Command::Copy { source: Copied::Subscription(subscribe.clone()), options }))
+            }
+            _ => Err(SqlError::unsupported("SUBSCRIBE can stand in COPY and DECLARE alone")),
         },
         _ => Ok(None),
     }
@@ -122,7 +150,7 @@ fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
         S::ShowVariables { .. } => Command::ShowAll,
         S::Declare { stmts } => declare(stmts)?,
         S::Fetch { name, direction, .. } => {
-            Command::Fetch { cursor: fold(name), count: count(direction)?, moves: false }
+            Command::Fetch { cursor: fold(name), count: count(direction)?, moves: false, timeout: None }
         }
         S::Close { cursor: ast::CloseCursor::All } => Command::Close(None),
         S::Close { cursor: ast::CloseCursor::Specific { name } } => Command::Close(Some(fold(name))),
@@ -149,9 +177,10 @@ fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
         S::LISTEN { .. } => Command::Nothing("LISTEN"),
         S::UNLISTEN { .. } => Command::Nothing("UNLISTEN"),
         S::NOTIFY { .. } => Command::Nothing("NOTIFY"),
-        S::Copy { source, to: true, target: ast::CopyTarget::Stdout, options, legacy_options, .. } => {
-            Command::Copy { source: source.clone(), options: CopyOptions::new(options, legacy_options)? }
-        }
+        S::Copy { source, to: true, target: ast::CopyTarget::Stdout, options, legacy_options, .. } => Command::Copy {
+            source: Copied::Source(source.clone()),
+            options: CopyOptions::new(options, legacy_options)?,
+        },
         S::Copy { to: true, .. } => {
             let error = SqlError::unsupported("COPY to a file or program is not supported");
             return Err(error.hint("Use COPY … TO STDOUT, or psql's \\copy."));
@@ -166,7 +195,12 @@ fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
 
 /// A query inside another statement, as a statement of its own.
 pub(crate) fn of_query(query: &ast::Query) -> Parsed {
-    Parsed { statement: Statement::Query(Box::new(query.clone())), text: query.to_string(), offset: 0 }
+    Parsed {
+        statement: Statement::Query(Box::new(query.clone())),
+        text: query.to_string(),
+        offset: 0,
+        as_of_tick: None,
+    }
 }
 
 fn set_command(set: &ast::Set) -> Result<Command, SqlError> {

@@ -1,6 +1,7 @@
 //! Starts statements: the session's own here, the others through the backend.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
@@ -10,14 +11,17 @@ use sql::{SqlError, SqlState};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Command, Count, Declaration};
+use super::command::{Command, Copied, Count, Declaration};
 use super::copy_options::CopyOptions;
-use super::portal::{Portal, PortalState, Prepared, Rows, Started, no_cursor};
+use super::portal::{Patience, Portal, PortalState, Prepared, Rows, Started, no_cursor};
 use super::rows::{RowSource, sql_error, text_rows};
 use super::settings::{Settings, is_known, unrecognized};
 use super::transaction::{End, Modes, State, only_in_block};
 use super::{Session, placed};
 use crate::backend::{Notice, PlanSlot, Request, RowsTag, StatementResult};
+
+/// `SHOW TICK`: the tick that reads see.
+const TICK: &str = "tick";
 
 impl Session {
     /// Runs a statement up to its first row. The rows, where there are any, stop when `token` fires.
@@ -55,7 +59,11 @@ impl Session {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }
         let reads = matches!(statement.statement, Statement::Query(_) | Statement::Explain(_));
-        let read_point = self.transaction.read_point(self.backend.as_ref(), reads);
+        let as_of = statement.as_of_tick.filter(|_| reads);
+        let read_point = match as_of {
+            Some(tick) => self.backend.read_point_at(tick)?,
+            None => self.transaction.read_point(self.backend.as_ref(), reads)?,
+        };
         // The rows' own token: it fires with the statement's, and when the rows are no longer wanted.
         let token = token.child_token();
         let request = Request {
@@ -69,7 +77,7 @@ impl Session {
         };
         let outcome = self.backend.execute(&request, parameters).await?;
         match &statement.statement {
-            Statement::Flush => self.transaction.refresh(),
+            Statement::Flush | Statement::Wait(_) => self.transaction.refresh(),
             _ if definition.is_some() => self.transaction.defined(),
             _ => {}
         }
@@ -77,7 +85,8 @@ impl Session {
         Ok(match outcome.result {
             StatementResult::Done { tag } => Started::Done(tag),
             StatementResult::Rows { columns, stream, tag } => {
-                Started::Rows(all_rows(RowSource::new(stream, token), columns, tag))
+                let endless = matches!(statement.statement, Statement::Subscribe(_));
+                Started::Rows(Rows { endless, ..all_rows(RowSource::new(stream, token), columns, tag) })
             }
         })
     }
@@ -116,7 +125,7 @@ impl Session {
                 self.declare(declaration, prepared, parameters, token).await?;
                 "DECLARE CURSOR"
             }
-            Command::Fetch { cursor, count, moves } => return self.fetch(cursor, *count, *moves),
+            Command::Fetch { cursor, count, moves, timeout } => return self.fetch(cursor, *count, *moves, *timeout),
             Command::Close(None) => {
                 self.portals.clear();
                 "CLOSE CURSOR ALL"
@@ -251,7 +260,12 @@ impl Session {
         }
     }
 
-    fn show(&self, name: &str) -> Result<Started, SqlError> {
+    fn show(&mut self, name: &str) -> Result<Started, SqlError> {
+        if name == TICK {
+            // What it names is what the transaction's reads see.
+            let read_point = self.transaction.read_point(self.backend.as_ref(), true)?;
+            return Ok(shown(&[TICK], &[vec![read_point.tick.to_string()]]));
+        }
         let value = self.settings.value(name).or_else(|| self.backend.show_setting(&name.to_ascii_lowercase()));
         let value = value.ok_or_else(|| unrecognized(name))?;
         Ok(shown(&[&Settings::canonical_name(name)], &[vec![value]]))
@@ -307,7 +321,7 @@ impl Session {
         self.portals.insert(name, portal)
     }
 
-    fn fetch(&self, cursor: &str, count: Count, moves: bool) -> Result<Started, SqlError> {
+    fn fetch(&self, cursor: &str, count: Count, moves: bool, timeout: Option<Duration>) -> Result<Started, SqlError> {
         let portal = self.portals.get(cursor).ok_or_else(|| no_cursor(cursor))?;
         let PortalState::Rows(rows) = &portal.state else {
             let message = format!("portal \"{cursor}\" cannot be run");
@@ -319,7 +333,12 @@ impl Session {
             Count::All => (0, None),
         };
         let tag = RowsTag::Counted(if moves { "MOVE" } else { "FETCH" });
-        Ok(Started::Rows(Rows { tag, limit, skip, discard: moves, ..rows.clone() }))
+        let patience = match timeout {
+            Some(timeout) => Patience::Until(tokio::time::Instant::now() + timeout),
+            None if rows.endless => Patience::First,
+            None => Patience::All,
+        };
+        Ok(Started::Rows(Rows { tag, limit, skip, discard: moves, patience, ..rows.clone() }))
     }
 
     async fn execute_prepared(
@@ -372,13 +391,14 @@ impl Session {
 
     async fn copy(
         &mut self,
-        source: &ast::CopySource,
+        source: &Copied,
         options: &CopyOptions,
         token: &CancellationToken,
     ) -> Result<Started, SqlError> {
         let statement = match source {
-            ast::CopySource::Query(query) => super::command::of_query(query),
-            ast::CopySource::Table { table_name, columns } => {
+            Copied::Subscription(subscribe) => subscribe.as_ref().clone(),
+            Copied::Source(ast::CopySource::Query(query)) => super::command::of_query(query),
+            Copied::Source(ast::CopySource::Table { table_name, columns }) => {
                 let list: Vec<_> = columns.iter().map(ToString::to_string).collect();
                 let list = if list.is_empty() { "*".to_owned() } else { list.join(", ") };
                 self.parse_one(&format!("SELECT {list} FROM {table_name}"))?
@@ -410,7 +430,8 @@ fn shown(names: &[&str], rows: &[Vec<String>]) -> Started {
 
 fn all_rows(source: RowSource, columns: Vec<FieldRef>, tag: RowsTag) -> Rows {
     let source = Arc::new(Mutex::new(source));
-    Rows { source, columns, tag, limit: None, skip: 0, discard: false, binary: false }
+    let (endless, patience) = (false, Patience::All);
+    Rows { source, columns, tag, limit: None, skip: 0, discard: false, binary: false, endless, patience }
 }
 
 /// The tag of a statement that creates or drops something.

@@ -115,7 +115,7 @@ impl Session {
         token: &CancellationToken,
         plan: &PlanSlot,
     ) -> Result<Description, SqlError> {
-        let read_point = self.transaction.read_point(self.backend.as_ref(), false);
+        let read_point = self.transaction.read_point(self.backend.as_ref(), false)?;
         let request = Request {
             statement,
             parameter_types,

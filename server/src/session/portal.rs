@@ -80,6 +80,21 @@ pub(crate) struct Rows {
     pub discard: bool,
     /// A binary cursor: all columns in binary, whatever was asked.
     pub binary: bool,
+    /// More rows may come at any time, and nobody knows when.
+    pub endless: bool,
+    /// When to stop waiting for rows.
+    pub patience: Patience,
+}
+
+/// How long the rows of a statement are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    /// Until the last.
+    All,
+    /// Until there are any; what is there then is all.
+    First,
+    /// Until then.
+    Until(tokio::time::Instant),
 }
 
 /// What starting a statement gave.

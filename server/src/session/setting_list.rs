@@ -78,6 +78,12 @@ pub const SERVER_VERSION: &str = "13.14";
 pub(super) const SETTINGS: &[Definition] = &[
     reported("application_name", "", Kind::Name, "The name the client gives itself; shown in the list of sessions."),
     accepted("array_nulls", "on", Kind::Bool),
+    setting(
+        "as_of_tick",
+        "-1",
+        Kind::Integer(-1, i64::MAX, Unit::None),
+        "The tick that reads see, while it is kept; -1 is the newest.",
+    ),
     accepted("backslash_quote", "safe_encoding", Kind::Word(&["safe_encoding", "on", "off"])),
     fixed("block_size", "8192", false, "Shown for compatibility."),
     setting("bytea_output", "hex", Kind::Word(&["hex", "escape"]), "How bytea is written as text: hex or escape."),

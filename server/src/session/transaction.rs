@@ -71,16 +71,24 @@ impl Transaction {
         }
     }
 
-    /// Where to read now; a read that counts fixes it for the rest of the transaction.
-    pub(crate) fn read_point(&mut self, backend: &dyn Backend, fix: bool) -> ReadPoint {
+    /// Where to read now; a read that counts fixes it for the rest of the transaction, and heeds `as_of_tick`.
+    ///
+    /// # Errors
+    /// 22023 if the tick of `as_of_tick` is not kept.
+    pub(crate) fn read_point(&mut self, backend: &dyn Backend, fix: bool) -> Result<ReadPoint, SqlError> {
         if let Some(point) = &self.read_point {
-            return point.clone();
+            return Ok(point.clone());
         }
-        let point = backend.read_point();
+        let as_of = self.settings.show("as_of_tick")?;
+        let point = match as_of.parse::<u64>() {
+            Ok(tick) if fix => backend.read_point_at(tick)?,
+            // -1 is the newest.
+            _ => backend.read_point(),
+        };
         if fix && self.state != State::Idle {
             self.read_point = Some(point.clone());
         }
-        point
+        Ok(point)
     }
 
     /// Something was created or dropped: the next read sees it.

@@ -113,6 +113,13 @@ impl ContextProvider for Context<'_> {
 
     fn get_table_function_source(&self, name: &str, arguments: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
         let name = name.to_ascii_lowercase();
+        // The system's tables can be called like functions, too.
+        if arguments.is_empty()
+            && let Some(table) = name.strip_prefix("tidemark_")
+            && let Some(Relation::Table(provider)) = self.relations.relation(Some("tidemark"), table)
+        {
+            return Ok(provider_as_source(provider));
+        }
         let Some(function) = self.state.table_functions().get(&name) else {
             return Err(DataFusionError::External(Box::new(SqlError::new(
                 SqlState::UNDEFINED_FUNCTION,

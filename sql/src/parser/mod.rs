@@ -19,6 +19,7 @@ mod script;
 mod session;
 mod source;
 mod start;
+mod subscribe;
 mod table_word;
 mod view;
 mod watermark;
@@ -60,8 +61,8 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
 /// As for [`parse`]; 42601 if it is not exactly one query.
 pub fn parse_query(text: &str) -> Result<Box<ast::Query>, SqlError> {
     let mut statements = parse(text)?;
-    match statements.pop().map(|parsed| parsed.statement) {
-        Some(Statement::Query(query)) if statements.is_empty() => Ok(query),
+    match statements.pop() {
+        Some(Parsed { statement: Statement::Query(query), as_of_tick: None, .. }) if statements.is_empty() => Ok(query),
         _ => Err(SqlError::new(crate::SqlState::SYNTAX_ERROR, "exactly one query expected")),
     }
 }
@@ -74,7 +75,7 @@ fn parsed(chunk: Chunk<'_>) -> Result<Parsed, SqlError> {
     };
     let statement = if chunk.tokens.len() < SMALL_STATEMENT_TOKENS { work() } else { on_big_stack(work) };
     match statement {
-        Ok(statement) => Ok(Parsed { statement, text, offset }),
+        Ok((statement, as_of_tick)) => Ok(Parsed { statement, text, offset, as_of_tick }),
         Err(mut error) => {
             error.position = error.position.map(|position| position + offset);
             Err(error)
@@ -82,15 +83,23 @@ fn parsed(chunk: Chunk<'_>) -> Result<Parsed, SqlError> {
     }
 }
 
-fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
+/// A statement, and the tick it is to be read at.
+fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
     let mut cursor = Cursor::new(chunk);
     let first = match cursor.peek() {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_lowercase(),
         Token::LParen => "(".into(),
         _ => return Err(cursor.syntax_error()),
     };
-    match first.as_str() {
-        "select" | "with" | "values" | "table" | "(" => query::statement(&mut cursor),
+    if let "copy" | "declare" = first.as_str()
+        && let Some(place) = subscribe::place(&chunk.tokens)
+    {
+        return Ok((subscribe::embedded(chunk, place)?, None));
+    }
+    let statement = match first.as_str() {
+        "select" | "with" | "values" | "table" | "(" => return subscribe::query_at(chunk),
+        "subscribe" => subscribe::statement(&mut cursor).map(|subscribe| Statement::Subscribe(Box::new(subscribe))),
+        "wait" => subscribe::wait(&mut cursor).map(Statement::Wait),
         "create" => create::statement(chunk),
         "drop" => object::drop(&mut cursor),
         "show" => object::show(&mut cursor),
@@ -102,7 +111,8 @@ fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
             Ok(Statement::Flush)
         }
         _ => session::statement(&mut cursor, &first),
-    }
+    };
+    Ok((statement?, None))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::SqlError;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 /// Statements refused by their first words, the longer ones first, each with a hint.
-const STATEMENTS: [(&[&str], &str); 30] = [
+const STATEMENTS: [(&[&str], &str); 29] = [
     (&["refresh", "materialized", "view"], "A materialized view is always fresh: every tick maintains it."),
     (&["alter", "materialized", "view"], "Use CREATE OR REPLACE MATERIALIZED VIEW."),
     (&["alter", "system"], "Settings are given when the server starts."),
@@ -31,7 +31,6 @@ const STATEMENTS: [(&[&str], &str); 30] = [
     (&["reindex"], ""),
     (&["checkpoint"], ""),
     (&["import", "foreign", "schema"], ""),
-    (&["subscribe"], ""),
     (&["verify"], ""),
     (&["use"], "There is one database, with the schema public."),
     (&["kill"], "Use pg_cancel_backend()."),

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
-use super::{query, refusal};
+use super::{query, refusal, subscribe};
 use crate::SqlError;
 use crate::statement::Statement;
 
@@ -17,11 +17,19 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>, first: &str) -> Result<Statemen
     match first {
         "fetch" => {
             cursor.next();
-            return Ok(Statement::Session(Box::new(movement(cursor)?)));
+            let fetch = movement(cursor)?;
+            let timeout = subscribe::fetch_timeout(cursor)?;
+            cursor.expect_end()?;
+            return Ok(match timeout {
+                Some(timeout) => Statement::FetchWithin { fetch: Box::new(fetch), timeout },
+                None => Statement::Session(Box::new(fetch)),
+            });
         }
         "move" => {
             cursor.next();
-            return Ok(Statement::Move(Box::new(movement(cursor)?)));
+            let movement = movement(cursor)?;
+            cursor.expect_end()?;
+            return Ok(Statement::Move(Box::new(movement)));
         }
         "abort" => return abort(cursor),
         "reset" if cursor.words(&["reset", "time", "zone"]) => {
@@ -124,13 +132,12 @@ fn movement(cursor: &mut Cursor<'_>) -> Result<ast::Statement, SqlError> {
         _ => FetchPosition::From,
     };
     let (name, _) = cursor.identifier()?;
-    cursor.expect_end()?;
     Ok(ast::Statement::Fetch { name: Ident::with_quote('"', name), direction, position, into: None })
 }
 
 fn direction(cursor: &mut Cursor<'_>) -> Result<FetchDirection, SqlError> {
     // A cursor may be called next or all: a word is a direction only if more follows it.
-    if *cursor.peek_nth(1) == Token::EOF {
+    if *cursor.peek_nth(1) == Token::EOF || is_word(cursor.peek_nth(1), "with") {
         return Ok(FetchDirection::Next);
     }
     let word = cursor.one_of(&["next", "prior", "first", "last", "absolute", "relative", "all", "forward", "backward"]);

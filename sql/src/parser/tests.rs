@@ -3,6 +3,7 @@
 mod limits;
 mod session;
 mod source;
+mod subscribe;
 mod syntax;
 mod view;
 

@@ -175,6 +175,10 @@ impl Backend for Fake {
         ReadPoint { tick: self.tick.load(Ordering::SeqCst), state: Arc::new(()) }
     }
 
+    fn read_point_at(&self, tick: u64) -> Result<ReadPoint, SqlError> {
+        Ok(ReadPoint { tick, state: Arc::new(()) })
+    }
+
     async fn describe(&self, request: &Request<'_>) -> Result<Description, SqlError> {
         let query = match &request.statement.statement {
             Statement::Query(query) => query,

@@ -122,7 +122,6 @@ fn statements_we_lack_are_refused_by_name() {
         ("CREATE OPERATOR CLASS c FOR TYPE t USING btree", "CREATE OPERATOR is not supported"),
         ("DO $$ BEGIN END $$", "DO is not supported"),
         ("VACUUM", "VACUUM is not supported"),
-        ("SUBSCRIBE v", "SUBSCRIBE is not supported"),
         ("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "INSERT is not supported"),
         ("SELECT * INTO TEMPORARY TABLE x FROM t", "SELECT INTO is not supported"),
         ("SELECT * FROM t FOR UPDATE", "SELECT FOR UPDATE is not supported"),

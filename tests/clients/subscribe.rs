@@ -1,0 +1,173 @@
+//! A view followed while it changes: what a subscription says adds up to the view, over every transport.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::source::embedded_broker::EmbeddedBroker;
+use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
+use harness::served::Served;
+
+struct Topic {
+    broker: EmbeddedBroker,
+    producer: Producer,
+}
+
+impl Topic {
+    fn new() -> Self {
+        let broker = EmbeddedBroker::start().expect("a broker");
+        broker.create_topic("t", 2).expect("a new topic");
+        let producer = Producer::new(broker.bootstrap(), &ProducerOptions::default()).expect("good options");
+        Self { broker, producer }
+    }
+
+    /// One record for each key.
+    fn produce(&self, keys: impl IntoIterator<Item = u32>) {
+        for key in keys {
+            let payload = format!("{{\"k\": {key}}}");
+            let record = OutgoingRecord { payload: Some(payload.as_bytes()), ..OutgoingRecord::default() };
+            self.producer.produce("t", record).expect("room");
+        }
+        self.producer.flush(Duration::from_secs(60)).expect("delivered");
+    }
+
+    /// A server whose view `v` counts the records of each key, and keeps its ticks.
+    fn served(&self) -> Served {
+        let served = Served::start();
+        served.run("SET history_retention = '10 minutes'");
+        let options = format!("connector = 'kafka', bootstrap = '{}', topic = 't'", self.broker.bootstrap());
+        served.run(&format!("CREATE SOURCE s (k int) WITH ({options}) FORMAT JSON"));
+        served.run("CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n FROM s GROUP BY k");
+        served.run("FLUSH");
+        served
+    }
+}
+
+/// Rows added up: each with how often it is there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sum {
+    rows: BTreeMap<String, i64>,
+    /// The tick up to which they are complete, from progress rows.
+    tick: u64,
+}
+
+impl Sum {
+    /// Adds rows of `tidemark_tick | tidemark_progressed | tidemark_diff | k | n`.
+    fn add(&mut self, rows: &[String]) {
+        for row in rows {
+            let cells: Vec<&str> = row.splitn(4, " | ").collect();
+            let [tick, progressed, diff, data] = cells[..] else { panic!("{row}") };
+            let tick: u64 = tick.parse().expect("a tick");
+            assert!(tick >= self.tick, "{row} after tick {}", self.tick);
+            if progressed == "t" {
+                assert!(tick > self.tick, "told twice: {row}");
+                self.tick = tick;
+                continue;
+            }
+            assert!(tick > self.tick, "{row} after its tick was complete");
+            *self.rows.entry(data.to_owned()).or_default() += diff.parse::<i64>().expect("a number");
+        }
+        self.rows.retain(|row, count| {
+            assert!(*count >= 0, "{row} is there {count} times");
+            *count != 0
+        });
+    }
+
+    fn of(rows: &[String]) -> BTreeMap<String, i64> {
+        rows.iter().map(|row| (row.clone(), 1)).collect()
+    }
+}
+
+#[test]
+fn a_cursor_s_changes_add_up_to_the_view_at_every_tick() {
+    let topic = Topic::new();
+    let served = topic.served();
+    topic.produce(0..10);
+    served.run("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE v WITH (PROGRESS)");
+    let mut sum = Sum::default();
+    for round in 0..20_u32 {
+        topic.produce((0..round).map(|n| (n * n + round) % 13));
+        // The first rows come at once; a timeout of nothing gives what is there.
+        sum.add(&served.rows(if round == 0 { "FETCH ALL c" } else { "FETCH ALL c WITH (timeout = '20ms')" }));
+        let tick = sum.tick;
+        let view = served.rows(&format!("SELECT k, n FROM v AS OF TICK {tick}"));
+        assert_eq!(sum.rows, Sum::of(&view), "at tick {tick}");
+    }
+    assert!(sum.tick > 0);
+    served.run("COMMIT");
+}
+
+#[test]
+fn a_subscription_ends_where_it_is_told_to_and_goes_on_from_there() {
+    let topic = Topic::new();
+    let served = topic.served();
+    topic.produce(0..5);
+    served.run("FLUSH");
+    let first: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    for round in 0..5 {
+        topic.produce([round, 7]);
+        served.run("FLUSH");
+    }
+    let last: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    assert!(first < last);
+    // As rows of a query.
+    let mut sum = Sum::default();
+    sum.add(&served.rows(&format!("SUBSCRIBE TO v WITH (PROGRESS) AS OF TICK {first} UP TO TICK {last}")));
+    assert_eq!(sum.tick, last);
+    let view = Sum::of(&served.rows(&format!("SELECT k, n FROM v AS OF TICK {last}")));
+    assert_eq!(sum.rows, view);
+    // In two pieces, the second without the rows at its start.
+    let middle = first + (last - first) / 2;
+    let mut sum = Sum::default();
+    sum.add(&served.rows(&format!("SUBSCRIBE v AS OF TICK {first} UP TO TICK {middle} WITH (PROGRESS)")));
+    let then = Sum::of(&served.rows(&format!("SELECT k, n FROM v AS OF TICK {middle}")));
+    assert_eq!((sum.tick, &sum.rows), (middle, &then));
+    let rest = format!("SUBSCRIBE v AS OF TICK {middle} UP TO TICK {last} WITH (PROGRESS, SNAPSHOT = false)");
+    let mut rows = served.rows(&rest);
+    // What it starts from is told again.
+    assert!(rows.remove(0).starts_with(&format!("{middle} | t")));
+    sum.add(&rows);
+    assert_eq!((sum.tick, sum.rows), (last, view.clone()));
+    // With the extended protocol, values in binary.
+    let rows = served.typed(&format!("SUBSCRIBE v UP TO TICK {last}"), |row| {
+        assert_eq!(row.get::<_, i64>("tidemark_tick"), i64::try_from(last).expect("a small tick"));
+        (format!("{} | {}", row.get::<_, i32>("k"), row.get::<_, i64>("n")), row.get::<_, i64>("tidemark_diff"))
+    });
+    assert_eq!(rows.into_iter().collect::<BTreeMap<_, _>>(), view);
+    // As COPY.
+    let lines = served.copied(&format!("COPY (SUBSCRIBE v UP TO TICK {last}) TO STDOUT"));
+    let lines = lines.iter().map(|line| line.splitn(3, '\t').nth(2).expect("three cells").replace('\t', " | "));
+    assert_eq!(lines.map(|row| (row, 1)).collect::<BTreeMap<_, _>>(), view);
+}
+
+#[test]
+fn whoever_follows_a_view_hears_of_its_end() {
+    let topic = Topic::new();
+    let served = topic.served();
+    served.run("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE v; FETCH ALL c WITH (timeout = '0s'); SAVEPOINT here");
+    served.run_beside("CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k, count(*) + 1 AS n FROM s GROUP BY k");
+    assert_eq!(served.error("FETCH c"), "55000: materialized view \"v\" was replaced");
+    served.run("ROLLBACK; BEGIN; DECLARE c CURSOR FOR SUBSCRIBE v");
+    served.run_beside("DROP MATERIALIZED VIEW v");
+    assert_eq!(served.error("FETCH c"), "55000: materialized view \"v\" was dropped");
+    served.run("ROLLBACK");
+}
+
+#[test]
+fn waits_end_when_it_can_be_seen() {
+    let topic = Topic::new();
+    let served = topic.served();
+    let tick: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    let error = served.error(&format!("WAIT FOR TICK {} TIMEOUT '10ms'", tick + 1_000_000));
+    assert!(error.starts_with("57014: WAIT timed out: tick"), "{error}");
+    let error = served.error("WAIT FOR s PARTITION 0 OFFSET 1000 TIMEOUT '10ms'");
+    assert!(error.starts_with("57014: WAIT timed out"), "{error}");
+    topic.produce(0..100);
+    let ends = served.rows("SELECT partition, end_offset FROM tidemark.source_partitions WHERE end_offset > 0");
+    for end in ends {
+        let (partition, end) = end.split_once(" | ").expect("two cells");
+        let last = end.parse::<u64>().expect("an offset") - 1;
+        served.run(&format!("WAIT FOR s PARTITION {partition} OFFSET {last} TIMEOUT '60s'"));
+        let seen = served.value(&format!("SELECT next_offset FROM tidemark_frontier() WHERE partition = {partition}"));
+        assert!(seen.parse::<u64>().expect("an offset") > last);
+    }
+}
