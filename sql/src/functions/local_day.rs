@@ -302,6 +302,8 @@ mod tests {
             // The 30th was left out.
             ("Pacific/Apia", "2011-12-30", [24.0, 0.0, 24.0]),
             ("+02:00", "2026-03-29", [24.0, 24.0, 24.0]),
+            // As far as switches are known.
+            ("Europe/Berlin", "2099-03-29", [24.0, 23.0, 24.0]),
         ] {
             assert_eq!(hours(zone, date), expected, "{zone} {date}");
         }

@@ -250,7 +250,7 @@ mod tests {
                 hopper.marks_holding(at, &mut marks).expect("in range");
                 let found: Vec<_> =
                     marks.iter().map(|mark| (hopper.spec.start(*mark), hopper.spec.end(*mark))).collect();
-                let windows = (-40..40).flat_map(|n| {
+                let windows = (-60..60).flat_map(|n| {
                     let start = origin + n * size;
                     (1..=size / step).map(move |steps| (start, start + steps * step))
                 });
