@@ -237,7 +237,7 @@ fn zoned(rng: &mut impl Rng) -> Parts {
         }
         1 => {
             let from = format!("hop({relation}, ts, {day}, INTERVAL '2 days', timezone => '{zone}')");
-            let first = window(&local, "midnight", &format!("midnight + INTERVAL '2 days'"), "");
+            let first = window(&local, "midnight", "midnight + INTERVAL '2 days'", "");
             let second = window(&local, &format!("midnight - {day}"), &format!("midnight + {day}"), "");
             (from, vec![first, second], keys.clone(), keys, "key1".to_owned())
         }

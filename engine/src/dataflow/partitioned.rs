@@ -19,6 +19,9 @@ use super::set_operation::{SetOperationMaker, SetOperationNode};
 use super::top_n::{TopNMaker, TopNNode};
 use super::window::{WindowMaker, WindowNode};
 
+/// A node's id, what makes its operators, the columns by which each input is dealt out, what bounds it.
+type Found<'a> = (OperatorId, Arc<dyn MakeOperator>, Vec<Vec<usize>>, Option<&'a Bound>);
+
 /// The plan of `node` over `inputs`, if it is one of these.
 ///
 /// # Errors
@@ -29,25 +32,24 @@ pub async fn plan(
     session: &dyn Session,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let any = node.as_any();
-    let found: (OperatorId, Arc<dyn MakeOperator>, Vec<Vec<usize>>, Option<&Bound>) =
-        if let Some(node) = any.downcast_ref::<TopNNode>() {
-            let maker = TopNMaker::new(node)?;
-            (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
-        } else if let Some(node) = any.downcast_ref::<WindowNode>() {
-            let template = template(&node.template).await?;
-            let maker = WindowMaker::try_new(node, template)?;
-            (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
-        } else if let Some(node) = any.downcast_ref::<SetOperationNode>() {
-            let maker = SetOperationMaker::new(node);
-            let keys: Vec<usize> = (0..node.columns()).collect();
-            (node.id, Arc::new(maker), vec![keys.clone(), keys], node.monotone_column.as_ref().map(|(_, bound)| bound))
-        } else if let Some(node) = any.downcast_ref::<SessionNode>() {
-            (node.id, Arc::new(SessionMaker::new(node)?), vec![node.keys.clone()], node.bound.as_ref())
-        } else if let Some(node) = any.downcast_ref::<CountWindowNode>() {
-            (node.id, Arc::new(CountWindowMaker::new(node)?), vec![node.keys.clone()], Some(&node.bound))
-        } else {
-            return Ok(None);
-        };
+    let found: Found<'_> = if let Some(node) = any.downcast_ref::<TopNNode>() {
+        let maker = TopNMaker::new(node)?;
+        (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<WindowNode>() {
+        let template = template(&node.template).await?;
+        let maker = WindowMaker::try_new(node, template)?;
+        (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<SetOperationNode>() {
+        let maker = SetOperationMaker::new(node);
+        let keys: Vec<usize> = (0..node.columns()).collect();
+        (node.id, Arc::new(maker), vec![keys.clone(), keys], node.monotone_column.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<SessionNode>() {
+        (node.id, Arc::new(SessionMaker::new(node)?), vec![node.keys.clone()], node.bound.as_ref())
+    } else if let Some(node) = any.downcast_ref::<CountWindowNode>() {
+        (node.id, Arc::new(CountWindowMaker::new(node)?), vec![node.keys.clone()], Some(&node.bound))
+    } else {
+        return Ok(None);
+    };
     let (id, maker, keys, bound) = found;
     let bound = bound.map(PhysicalBound::try_new).transpose()?;
     // An input of one partition is not dealt out anew, so there is nothing for further partitions to read.

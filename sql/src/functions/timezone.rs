@@ -220,7 +220,7 @@ mod tests {
         let zone = Zone::named("+02:00").expect("known");
         assert_eq!(zone.to_local(micros("2026-01-01 12:00")), Some(micros("2026-01-01 10:00")));
         assert_eq!(zone.to_utc(micros("2026-01-01 10:00")), Some(micros("2026-01-01 12:00")));
-        let error = Zone::named("Mars/Olympus").err().expect("unknown");
+        let error = Zone::named("Mars/Olympus").expect_err("unknown");
         assert_eq!((error.state.0, error.message.as_str()), ("22023", "time zone \"Mars/Olympus\" not recognized"));
     }
 }

@@ -5,17 +5,23 @@
 //!   Projection(…, date_bin(size, time) AS window_start,        ==>    Aggregate(window_start, key; calls)
 //!              date_bin(size, time) + size AS window_end)                  …
 //! ```
-//! Only of times: equal numbers need not look alike (0.0 and -0.0), and what is computed of them may differ.
+//! Only what is the other end of a window: the start or end moved by its length, a local midnight some days on, the start of
+//! windows that cumulate. Both say the same of when a group is final, which one coarser than the other would not.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Filter, LogicalPlan, Projection, Sort, SubqueryAlias};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Sort, SubqueryAlias,
+};
 
 use super::hop::substitute;
-use super::monotone::is_time;
+use super::monotone::{is_interval, is_time};
 use crate::error::SqlError;
+use crate::functions::local_day::Function;
+use crate::window::local::function_of;
+use crate::window::{CUMULATE_END, DATE_BIN, end_of_last_instant};
 
 /// Stands for the key from which another follows.
 const KEY: &str = "\u{1}key";
@@ -73,9 +79,11 @@ fn derived(aggregate: &Aggregate) -> Result<Option<Vec<(usize, usize, Expr)>>> {
         }
         for (key, expr) in defined.iter().enumerate() {
             let taken = found.iter().any(|(other, source, _)| *other == key || *source == key);
-            if key != from
-                && !taken
-                && let Some(expr) = in_terms_of(expr, base)?
+            if key == from || taken {
+                continue;
+            }
+            if let Some(expr) = in_terms_of(expr, base)?
+                && is_other_end(&expr, base)
             {
                 found.push((key, from, expr));
             }
@@ -96,6 +104,27 @@ fn in_terms_of(expr: &Expr, base: &Expr) -> Result<Option<Expr>> {
     let refs = expr.data.column_refs();
     let only = !refs.is_empty() && refs.iter().all(|column| column.name == KEY);
     Ok(Some(expr.data.clone()).filter(|_| expr.transformed && only))
+}
+
+/// True if `expr`, in terms of [`KEY`], is the other end of the window that `base` is an end of.
+fn is_other_end(expr: &Expr, base: &Expr) -> bool {
+    let is_key = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == KEY);
+    let of_cumulating = |time: Option<&Expr>| {
+        matches!(base, Expr::Column(column) if column.name == CUMULATE_END)
+            && time.and_then(end_of_last_instant).is_some_and(is_key)
+    };
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
+            is_key(left) && is_interval(right)
+        }
+        Expr::ScalarFunction(call) if call.func.name() == DATE_BIN => of_cumulating(call.args.get(1)),
+        Expr::ScalarFunction(call) => match function_of(call) {
+            Some(Function::End) => call.args.first().is_some_and(is_key),
+            Some(Function::Start) => of_cumulating(call.args.first()),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// `exprs` over what lies below the projections under them.

@@ -140,7 +140,7 @@ fn every_session_is_the_same() {
     ];
     for text in [
         "SELECT auction, window_start, window_end, count(*), sum(price) FROM session(bids, ts, '30 s', auction) GROUP BY 1, 2, 3 ORDER BY 1, 2",
-        "SELECT b.auction, b.window_start, b.window_end, count(*), sum(b.price) FROM session(bids, ts, INTERVAL '30 s', auction, b.auction % 5) AS b GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT b.auction, b.window_start, b.window_end, count(*), sum(b.price) FROM session(bids, ts, INTERVAL '30 s', auction, bids.auction % 5) AS b GROUP BY 1, 2, 3 ORDER BY 1, 2",
         "SELECT auction, window_start, window_end, count(*), sum(price) FROM session(bids, key => auction, gap => '30 s', timecol => ts) GROUP BY 1, 2, 3 ORDER BY 1, 2",
         "SELECT auction, window_start, window_end, count(*), sum(price) FROM session((SELECT auction, ts, price FROM bids), ts, '30 s', (auction, 1)) GROUP BY 1, 2, 3 ORDER BY 1, 2",
         "SELECT auction, window_start, window_end, count(*), sum(price) FROM TABLE(SESSION(TABLE bids PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '30' SECONDS)) GROUP BY window_start, window_end, auction ORDER BY 1, 2",

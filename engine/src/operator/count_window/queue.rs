@@ -45,11 +45,11 @@ impl Queue {
 
     /// All windows of `rows_each` rows, in order; the last one may have fewer.
     pub fn windows(&self, rows_each: i64) -> impl Iterator<Item = Placed> {
-        let mut rows = self.rows.iter().map(|((time, row), weight)| (*time, row, *weight));
+        let mut rows = self.rows.iter().map(|((time, row), weight)| (*time, row.as_ref(), *weight));
         let (mut number, mut rest) = (self.dropped, None);
         let window = move || {
             let mut left = rows_each;
-            let mut members: Vec<(i64, &Box<[u8]>, i64)> = Vec::new();
+            let mut members: Vec<(i64, &[u8], i64)> = Vec::new();
             while left > 0 {
                 let Some((time, row, weight)) = rest.take().or_else(|| rows.next()) else { break };
                 let taken = weight.min(left);
@@ -60,7 +60,7 @@ impl Queue {
             let (start, end) = (members.first()?.0, members.last()?.0);
             number += 1;
             let placed =
-                move |(_, row, weight): (i64, &Box<[u8]>, i64)| Placed { row: row.clone(), number, start, end, weight };
+                move |(_, row, weight): (i64, &[u8], i64)| Placed { row: row.into(), number, start, end, weight };
             Some(members.into_iter().map(placed).collect::<Vec<_>>())
         };
         std::iter::from_fn(window).flatten()

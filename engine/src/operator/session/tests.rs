@@ -132,7 +132,7 @@ fn eviction_frees_sessions_that_nothing_can_touch() {
         keeping.evict = false;
         for _ in 0..30 {
             let deltas = changes.tick();
-            evicting.step(&[deltas.clone()], Some(changes.closed_below));
+            evicting.step(std::slice::from_ref(&deltas), Some(changes.closed_below));
             keeping.step(&[deltas], Some(changes.closed_below));
             assert_eq!(evicting.answer, keeping.answer, "seed {seed}");
             changes.advance();
