@@ -1,6 +1,6 @@
 //! What the tests share.
 //!
-//! The oracle's parts: [`stream`] makes random topics, [`query`] and [`join`] random views over them, [`run`] drives a view tick by
+//! The oracle's parts: [`stream`] makes random topics, [`query`], [`join`], [`over`] and [`windows`] random views over them, [`run`] drives a view tick by
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
@@ -27,3 +27,4 @@ pub mod served;
 pub mod shrink;
 pub mod stage;
 pub mod stream;
+pub mod windows;

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::join::Joined;
 use super::over::Over;
+use super::windows::Windowed;
 
 /// A view body, in parts, so that a failing one can be made smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Shape {
     Join(Joined),
     /// OVER, Top-N, set operations and their kin.
     Over(Over),
+    /// Sessions, cumulating and count windows, windows in a time zone.
+    Windowed(Windowed),
 }
 
 /// Projection and filter.
@@ -132,7 +135,7 @@ pub(super) fn pick<'a>(rng: &mut impl Rng, from: &[&'a str]) -> &'a str {
     from.choose(rng).expect("a list with entries")
 }
 
-fn scalar(rng: &mut impl Rng) -> &'static str {
+pub(super) fn scalar(rng: &mut impl Rng) -> &'static str {
     let lists: [&[&'static str]; 6] = [&INTEGERS, &TEXTS, &DECIMALS, &FLOATS, &TIMES, &OTHERS];
     let list = lists.choose(rng).expect("a list with entries");
     list.choose(rng).expect("a list with entries")
@@ -153,6 +156,10 @@ impl Query {
         if rng.random_range(0..4) == 0 {
             let (over, emit_on_close) = Over::random(rng);
             return Self { shape: Shape::Over(over), emit_on_close };
+        }
+        if rng.random_range(0..5) == 0 {
+            let (windowed, emit_on_close) = Windowed::random(rng);
+            return Self { shape: Shape::Windowed(windowed), emit_on_close };
         }
         let shape = match rng.random_range(0..28) {
             20.. => Shape::Join(Joined::random(rng)),
@@ -190,7 +197,13 @@ impl Query {
             Shape::Nested(group, outer) => outer.text(&group.text(&group.from)),
             Shape::Join(join) => join.text(),
             Shape::Over(over) => over.text(),
+            Shape::Windowed(windowed) => windowed.text(),
         }
+    }
+
+    /// The SELECT whose answer the batch gives; the same one where it can.
+    fn batch_text(&self) -> String {
+        if let Shape::Windowed(windowed) = &self.shape { windowed.batch_text() } else { self.text() }
     }
 
     /// Whether it reads the second source.
@@ -203,6 +216,7 @@ impl Query {
         let end = match &self.shape {
             Shape::Group(group) => group.end.as_deref(),
             Shape::Over(over) => over.end(),
+            Shape::Windowed(windowed) => windowed.group.end.as_deref(),
             Shape::Join(Joined { batch_text: Some(text), .. }) => return text.clone(),
             Shape::Join(join) => join.end.as_deref(),
             _ => None,
@@ -210,10 +224,10 @@ impl Query {
         match (end, self.emit_on_close, watermark) {
             (Some(end), true, Some(micros)) => {
                 let time = super::stream::timestamp(micros);
-                format!("SELECT * FROM ({}) AS closed WHERE {end} <= TIMESTAMP '{time}'", self.text())
+                format!("SELECT * FROM ({}) AS closed WHERE {end} <= TIMESTAMP '{time}'", self.batch_text())
             }
-            (_, true, _) => format!("SELECT * FROM ({}) AS closed WHERE false", self.text()),
-            _ => self.text(),
+            (_, true, _) => format!("SELECT * FROM ({}) AS closed WHERE false", self.batch_text()),
+            _ => self.batch_text(),
         }
     }
 
@@ -244,12 +258,13 @@ impl Query {
             }
             Shape::Join(join) => join.smaller().into_iter().map(Shape::Join).collect(),
             Shape::Over(over) => over.smaller().into_iter().map(Shape::Over).collect(),
+            Shape::Windowed(windowed) => windowed.smaller().into_iter().map(Shape::Windowed).collect(),
         };
         shapes.into_iter().map(|shape| Self { shape, ..self.clone() }).collect()
     }
 }
 
-fn without_each(items: &[String]) -> impl Iterator<Item = Vec<String>> {
+pub(super) fn without_each(items: &[String]) -> impl Iterator<Item = Vec<String>> {
     let fewer = (items.len() > 1).then_some(0..items.len()).into_iter().flatten();
     fewer.map(|index| items.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, item)| item.clone()).collect())
 }
@@ -292,7 +307,7 @@ impl Group {
         Self { keys, from: "s".into(), end: None, ..Self::calls(rng) }
     }
 
-    fn calls(rng: &mut impl Rng) -> Self {
+    pub(super) fn calls(rng: &mut impl Rng) -> Self {
         let calls = (0..rng.random_range(1..5)).map(|_| call(rng)).collect();
         let (filter, having) = (maybe(rng, &PREDICATES), rng.random_bool(0.2).then(|| pick(rng, &HAVINGS).into()));
         Self { keys: vec![], calls, from: "s".into(), filter, having, end: None }
@@ -332,7 +347,7 @@ impl Group {
         Self { end: None, ..group }
     }
 
-    fn text(&self, from: &str) -> String {
+    pub(super) fn text(&self, from: &str) -> String {
         let keys = self.keys.iter().enumerate().map(|(index, key)| format!("{key} AS key{index}"));
         let calls = self.calls.iter().enumerate().map(|(index, call)| {
             format!("{call} AS {}", if index == 0 { "n".to_owned() } else { format!("n{index}") })
@@ -356,7 +371,7 @@ impl Group {
 }
 
 impl Outer {
-    fn random(rng: &mut impl Rng) -> Self {
+    pub(super) fn random(rng: &mut impl Rng) -> Self {
         let choices = [
             "count(*)",
             "max(n)",
@@ -371,7 +386,7 @@ impl Outer {
         Self { by_key: rng.random_bool(0.7), calls }
     }
 
-    fn text(&self, inner: &str) -> String {
+    pub(super) fn text(&self, inner: &str) -> String {
         let calls: Vec<_> = self.calls.iter().enumerate().map(|(index, call)| format!("{call} AS m{index}")).collect();
         let (key, group) = if self.by_key { ("key0, ", " GROUP BY key0") } else { ("", "") };
         format!("SELECT {key}{} FROM ({inner}) AS inner_view{group}", calls.join(", "))

@@ -67,6 +67,7 @@ fn hop_spec(hop: &HopWindows, output: &arrow::datatypes::Fields) -> HopSpec {
         slide_micros: hop.slide_micros,
         size_micros: hop.size_micros,
         origin_micros: hop.origin_micros,
+        cumulative: hop.cumulative,
         slice_key: hop.slice_key,
         output_keys: hop.output_keys.iter().enumerate().map(key).collect(),
     }

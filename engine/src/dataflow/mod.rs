@@ -2,7 +2,7 @@
 //!
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
-//! [`set_operation::SetOperationNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -16,6 +16,7 @@
 
 pub mod aggregate;
 pub mod bound;
+pub mod count_window;
 pub mod exec;
 pub mod execution;
 pub mod join;
@@ -25,6 +26,7 @@ pub mod partitioned;
 pub mod planner;
 pub mod runtime;
 pub mod scan;
+pub mod session;
 pub mod set_operation;
 pub mod top_n;
 pub mod window;

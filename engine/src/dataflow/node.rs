@@ -39,16 +39,18 @@ pub struct AggregateNode {
     pub schema: DFSchemaRef,
 }
 
-/// Hopping windows that an aggregate computes from slices of event time, so that a row is touched once however many
+/// Hopping or cumulating windows that an aggregate computes from slices of event time, so that a row is touched once however many
 /// windows hold it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HopWindows {
-    /// Distance of window starts, µs.
+    /// Distance of window starts, µs; of window ends, where windows cumulate.
     pub slide_micros: i64,
-    /// Length of a window, µs.
+    /// Length of a window, µs; of the longest, where windows cumulate.
     pub size_micros: i64,
     /// A window start, µs since the Unix epoch.
     pub origin_micros: i64,
+    /// Whether windows grow by the slide from one start until they are of full size.
+    pub cumulative: bool,
     /// The key column of the input that holds the event time's slice.
     pub slice_key: usize,
     /// What each output key is.

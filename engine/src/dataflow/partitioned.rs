@@ -1,4 +1,4 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows.
 
 use std::sync::Arc;
 
@@ -11,11 +11,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::bound::{Bound, PhysicalBound};
+use super::count_window::{CountWindowMaker, CountWindowNode};
 use super::exec::{MakeOperator, OperatorExec};
 use super::runtime::OperatorId;
+use super::session::{SessionMaker, SessionNode};
 use super::set_operation::{SetOperationMaker, SetOperationNode};
 use super::top_n::{TopNMaker, TopNNode};
 use super::window::{WindowMaker, WindowNode};
+
+/// A node's id, what makes its operators, the columns by which each input is dealt out, what bounds it.
+type Found<'a> = (OperatorId, Arc<dyn MakeOperator>, Vec<Vec<usize>>, Option<&'a Bound>);
 
 /// The plan of `node` over `inputs`, if it is one of these.
 ///
@@ -27,23 +32,26 @@ pub async fn plan(
     session: &dyn Session,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let any = node.as_any();
-    let found: (OperatorId, Arc<dyn MakeOperator>, Vec<Vec<usize>>, Option<&(usize, Bound)>) =
-        if let Some(node) = any.downcast_ref::<TopNNode>() {
-            let maker = TopNMaker::new(node)?;
-            (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref())
-        } else if let Some(node) = any.downcast_ref::<WindowNode>() {
-            let template = template(&node.template).await?;
-            let maker = WindowMaker::try_new(node, template)?;
-            (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref())
-        } else if let Some(node) = any.downcast_ref::<SetOperationNode>() {
-            let maker = SetOperationMaker::new(node);
-            let keys: Vec<usize> = (0..node.columns()).collect();
-            (node.id, Arc::new(maker), vec![keys.clone(), keys], node.monotone_column.as_ref())
-        } else {
-            return Ok(None);
-        };
+    let found: Found<'_> = if let Some(node) = any.downcast_ref::<TopNNode>() {
+        let maker = TopNMaker::new(node)?;
+        (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<WindowNode>() {
+        let template = template(&node.template).await?;
+        let maker = WindowMaker::try_new(node, template)?;
+        (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<SetOperationNode>() {
+        let maker = SetOperationMaker::new(node);
+        let keys: Vec<usize> = (0..node.columns()).collect();
+        (node.id, Arc::new(maker), vec![keys.clone(), keys], node.monotone_column.as_ref().map(|(_, bound)| bound))
+    } else if let Some(node) = any.downcast_ref::<SessionNode>() {
+        (node.id, Arc::new(SessionMaker::new(node)?), vec![node.keys.clone()], node.bound.as_ref())
+    } else if let Some(node) = any.downcast_ref::<CountWindowNode>() {
+        (node.id, Arc::new(CountWindowMaker::new(node)?), vec![node.keys.clone()], Some(&node.bound))
+    } else {
+        return Ok(None);
+    };
     let (id, maker, keys, bound) = found;
-    let bound = bound.map(|(_, bound)| PhysicalBound::try_new(bound)).transpose()?;
+    let bound = bound.map(PhysicalBound::try_new).transpose()?;
     // An input of one partition is not dealt out anew, so there is nothing for further partitions to read.
     let single = inputs.iter().all(|input| input.properties().partitioning.partition_count() == 1);
     let partitions = if single { 1 } else { session.config().target_partitions() };

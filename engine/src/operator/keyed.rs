@@ -147,13 +147,14 @@ pub(super) struct SavedRow {
     pub slot: u32,
     /// Its weight.
     pub weight: i64,
+    /// Whether it was answered finally, and is kept only because eviction is off.
+    pub closed: bool,
 }
 
-/// Writes rows under keys as a table: the key group, the rows' columns, whether the key was answered finally, the weight.
+/// Writes rows under keys as a table: the key group, the rows' columns, whether they were answered finally, the weight.
 ///
-/// `columns` gives the columns (of `input`) of some of the rows; `keys` says which of them are the key.
+/// `columns` gives the columns (of `input`) of some of the rows; `key_columns` says which of them are the key.
 pub(super) fn save_rows(
-    keys: &Keys,
     key_columns: &[usize],
     input: &SchemaRef,
     rows: &[SavedRow],
@@ -170,7 +171,7 @@ pub(super) fn save_rows(
         let groups: UInt16Array = key_groups(&canonical_columns(&dealt)?, of.len())?;
         let mut all: Vec<ArrayRef> = vec![Arc::new(groups)];
         all.extend(values);
-        all.push(Arc::new(BooleanArray::from_iter(of.iter().map(|row| Some(keys.is_closed(row.slot))))));
+        all.push(Arc::new(BooleanArray::from_iter(of.iter().map(|row| Some(row.closed)))));
         all.push(Arc::new(Int64Array::from_iter_values(of.iter().map(|row| row.weight))));
         batches.push(RecordBatch::try_new(schema.clone(), all)?);
     }
@@ -182,7 +183,7 @@ pub(super) fn save_rows(
 pub(super) struct SavedRows {
     /// The rows' columns.
     pub columns: Vec<ArrayRef>,
-    /// Whether each row's key was answered finally.
+    /// Whether each row was answered finally.
     pub closed: BooleanArray,
     /// The rows' weights.
     pub weights: Int64Array,

@@ -4,12 +4,14 @@
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
 
 pub mod aggregate;
+pub mod count_window;
 pub mod join;
 mod keyed;
 #[cfg(test)]
 mod naive;
 pub mod partition_wise;
 mod row_layout;
+pub mod session;
 pub mod set_operation;
 pub mod top_n;
 

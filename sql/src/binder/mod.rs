@@ -42,6 +42,7 @@ use self::context::Context;
 use crate::diagnosis::{self, Text};
 use crate::parser::parse_query;
 use crate::stack::on_big_stack;
+use crate::window::keyed;
 use crate::{SqlError, SqlState};
 
 /// The name of a column that has none.
@@ -137,16 +138,15 @@ impl<'a> Binder<'a> {
         on_big_stack(|| bound.named(columns))
     }
 
-    /// Optimises a bound plan. With `now`, `now()` is that time from here on; without, it stays a function.
+    /// Optimises a bound plan, for a batch to execute. With `now`, `now()` is that time from here on; without, it stays a function.
     ///
     /// # Errors
     /// What constant folding runs into, such as 22012; 0A000 for subqueries that cannot be planned.
     pub fn optimize(&self, plan: &LogicalPlan, now: Option<DateTime<Utc>>) -> Result<LogicalPlan, SqlError> {
         on_big_stack(|| {
             let config = At { state: self.state, now };
-            self.state
-                .optimizer()
-                .optimize(plan.clone(), &config, |_, _| {})
+            keyed::expand(plan.clone())
+                .and_then(|plan| self.state.optimizer().optimize(plan, &config, |_, _| {}))
                 .map_err(|error| diagnosis::sql_error(error, None))
         })
     }

@@ -322,6 +322,10 @@ fn function(function: &mut Function) -> Option<Expr> {
             function.name = ObjectName::from(vec![Ident::new("bool_and")]);
             None
         }
+        ("date_trunc", FunctionArguments::List(list)) if list.args.len() == 3 => {
+            function.name = ObjectName::from(vec![Ident::new(functions::date_trunc_in_zone::NAME)]);
+            None
+        }
         ("mod", FunctionArguments::List(list)) => match list.args.as_slice() {
             [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] => {
                 Some(Expr::Nested(Box::new(Expr::BinaryOp {

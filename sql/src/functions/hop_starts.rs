@@ -113,7 +113,7 @@ fn item(time: &DataType) -> FieldRef {
     Arc::new(Field::new_list_field(time.clone(), true))
 }
 
-fn micros(length: &ColumnarValue) -> Result<i64> {
+pub(super) fn micros(length: &ColumnarValue) -> Result<i64> {
     match length {
         ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(interval))) if interval.months == 0 => {
             Ok(i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)

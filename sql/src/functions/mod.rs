@@ -1,10 +1,13 @@
 //! Every function a query may call, and the planner's settings that make SQL mean what it means in Postgres.
 
 pub mod bytea;
+pub mod cumulate_ends;
 pub mod date_bin;
 pub mod date_trunc;
+pub mod date_trunc_in_zone;
 pub mod hop_starts;
 pub mod interval;
+pub mod local_day;
 pub mod round;
 pub mod text;
 pub mod timezone;
@@ -54,6 +57,8 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         ScalarUDF::from(date_trunc::DateTrunc::default()),
         ScalarUDF::from(round::Round::default()),
         ScalarUDF::from(bytea::Bytea::default()),
+        ScalarUDF::from(cumulate_ends::CumulateEnds::default()),
+        ScalarUDF::from(date_trunc_in_zone::DateTruncInZone::default()),
         ScalarUDF::from(hop_starts::HopStarts::default()),
         ScalarUDF::from(interval::IntervalLength::default()),
         ScalarUDF::from(interval::LengthInterval::default()),

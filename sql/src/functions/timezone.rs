@@ -32,13 +32,33 @@ impl Default for Timezone {
 }
 
 /// A zone a user may name.
-enum Zone {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Zone {
+    /// One of the IANA's.
     Named(Tz),
+    /// One that never changes.
     Fixed(FixedOffset),
 }
 
+impl std::fmt::Display for Zone {
+    /// The name by which [`Zone::named`] finds it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(zone) => f.write_str(zone.name()),
+            Self::Fixed(offset) => {
+                let (seconds, minutes) = (offset.local_minus_utc(), offset.local_minus_utc().abs() / 60);
+                write!(f, "{}{:02}:{:02}", if seconds > 0 { '-' } else { '+' }, minutes / 60, minutes % 60)
+            }
+        }
+    }
+}
+
 impl Zone {
-    fn named(name: &str) -> Result<Self, SqlError> {
+    /// The zone of a name.
+    ///
+    /// # Errors
+    /// 22023 if there is none.
+    pub fn named(name: &str) -> Result<Self, SqlError> {
         let unknown =
             || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"));
         if let Some(offset) = offset(name) {
@@ -53,26 +73,38 @@ impl Zone {
     }
 
     /// What a clock in the zone shows at `micros` after 1970 in UTC.
-    fn to_local(&self, micros: i64) -> Option<i64> {
+    pub(super) fn to_local(self, micros: i64) -> Option<i64> {
         let time = DateTime::from_timestamp_micros(micros)?;
         let offset = match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&time.naive_utc()).fix(),
-            Self::Fixed(offset) => *offset,
+            Self::Fixed(offset) => offset,
         };
         micros.checked_add(i64::from(offset.local_minus_utc()) * 1_000_000)
     }
 
+    /// When a clock in the zone shows `micros`, or a later time, for the first time.
+    pub(super) fn earliest_utc(self, micros: i64) -> Option<i64> {
+        let Self::Named(zone) = self else { return self.to_utc(micros) };
+        let shown = DateTime::from_timestamp_micros(micros)?.naive_utc();
+        match zone.from_local_datetime(&shown) {
+            LocalResult::Ambiguous(first, _) => Some(first.with_timezone(&Utc).timestamp_micros()),
+            _ => self.to_utc(micros),
+        }
+    }
+
     /// When a clock in the zone shows `micros`.
-    fn to_utc(&self, micros: i64) -> Option<i64> {
+    pub(super) fn to_utc(self, micros: i64) -> Option<i64> {
         let shown = DateTime::from_timestamp_micros(micros)?.naive_utc();
         match self {
-            Self::Named(zone) => first_or_after(zone, shown),
+            Self::Named(zone) => second_or_after(&zone, shown),
             Self::Fixed(offset) => micros.checked_sub(i64::from(offset.local_minus_utc()) * 1_000_000),
         }
     }
 }
 
-fn first_or_after(zone: &Tz, shown: NaiveDateTime) -> Option<i64> {
+/// The second time that clocks show `shown`, or how late they would have if it is skipped.
+/// When clocks show `shown` for the last time, or how late they would if it is skipped.
+fn second_or_after(zone: &Tz, shown: NaiveDateTime) -> Option<i64> {
     let micros = |time: DateTime<Tz>| time.with_timezone(&Utc).timestamp_micros();
     match zone.from_local_datetime(&shown) {
         LocalResult::Single(time) => Some(micros(time)),
@@ -188,7 +220,7 @@ mod tests {
         let zone = Zone::named("+02:00").expect("known");
         assert_eq!(zone.to_local(micros("2026-01-01 12:00")), Some(micros("2026-01-01 10:00")));
         assert_eq!(zone.to_utc(micros("2026-01-01 10:00")), Some(micros("2026-01-01 12:00")));
-        let error = Zone::named("Mars/Olympus").err().expect("unknown");
+        let error = Zone::named("Mars/Olympus").expect_err("unknown");
         assert_eq!((error.state.0, error.message.as_str()), ("22023", "time zone \"Mars/Olympus\" not recognized"));
     }
 }

@@ -1,4 +1,4 @@
-//! GROUP BY straight over hopping windows, computed from slices.
+//! GROUP BY straight over hopping or cumulating windows, computed from slices.
 //!
 //! As written, a hop turns each row into one row for every window that holds it. Where the windows are only group keys,
 //! the operator can do better: it folds the row once, into its slice, and makes windows of slices.
@@ -10,6 +10,7 @@
 //!       Projection(…, hop_starts(time, …))                  input
 //!         input
 //! ```
+//! Cumulating windows are the same, with `cumulate_ends` and the window's end in place of its start.
 
 use std::collections::HashMap;
 
@@ -44,14 +45,22 @@ pub fn fuse(aggregate: &Aggregate, bounds: &[Option<Bound>]) -> Result<Option<Ho
     let Some((unnest, exprs)) = descend(&aggregate.input, exprs)? else { return Ok(None) };
     let LogicalPlan::Projection(below) = unnest.input.as_ref() else { return Ok(None) };
     let (Some(list), true) = (only_list(unnest), unnest.struct_type_columns.is_empty()) else { return Ok(None) };
-    let Some((time, Window::Hop { slide, size, offset })) = window::hop_of(&below.expr[list]) else { return Ok(None) };
-    let start = unnested_column(unnest, list);
+    let listed = &below.expr[list];
+    let Some((time, window)) = window::hop_of(listed).or_else(|| window::cumulate_of(listed)) else { return Ok(None) };
+    let (slide, size, offset, cumulative) = match window {
+        Window::Hop { slide, size, offset } => (slide, size, offset, false),
+        Window::Cumulate { step, size, offset } => (step, size, offset, true),
+        _ => return Ok(None),
+    };
+    let mark = unnested_column(unnest, list);
     let (keys, calls) = exprs.split_at(aggregate.group_expr.len());
-    let kinds: Vec<KeyKind> = keys.iter().map(|key| kind(key, &start, size)).collect();
-    let mixed = kinds.contains(&KeyKind::Mixed) || calls.iter().any(|call| call.column_refs().contains(&start));
+    let kinds: Vec<KeyKind> = keys.iter().map(|key| kind(key, &mark, window)).collect();
+    let mixed = kinds.contains(&KeyKind::Mixed) || calls.iter().any(|call| call.column_refs().contains(&mark));
     // Only of event time is it known that it is never NULL.
     let bounded = |(kind, bound): (&KeyKind, &Option<Bound>)| *kind != KeyKind::Other && bound.is_some();
-    if mixed || !kinds.iter().zip(bounds).any(bounded) {
+    // Windows that cumulate share their starts.
+    let untold = cumulative && kinds.contains(&KeyKind::Start) && !kinds.contains(&KeyKind::End);
+    if mixed || untold || !kinds.iter().zip(bounds).any(bounded) {
         return Ok(None);
     }
     let slice = window::tumble_start(time.clone(), gcd(slide, size), offset, below.input.schema())?;
@@ -72,7 +81,14 @@ pub fn fuse(aggregate: &Aggregate, bounds: &[Option<Bound>]) -> Result<Option<Ho
             slice_and_keys.push(key.clone());
         }
     }
-    let hop = HopWindows { slide_micros: slide, size_micros: size, origin_micros: offset, slice_key: 0, output_keys };
+    let hop = HopWindows {
+        slide_micros: slide,
+        size_micros: size,
+        origin_micros: offset,
+        cumulative,
+        slice_key: 0,
+        output_keys,
+    };
     Ok(Some(HopAggregate { input, keys: slice_and_keys, calls: calls.to_vec(), hop }))
 }
 
@@ -87,19 +103,28 @@ enum KeyKind {
     Mixed,
 }
 
-fn kind(key: &Expr, start: &Column, size: i64) -> KeyKind {
-    match key {
-        Expr::Alias(alias) => kind(&alias.expr, start, size),
-        Expr::Column(column) if column == start => KeyKind::Start,
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right })
-            if matches!(left.as_ref(), Expr::Column(column) if column == start)
-                && window::interval_micros(right) == Some(size) =>
+/// `mark` is the column by which windows are known: their start where they hop, their end where they cumulate.
+fn kind(key: &Expr, mark: &Column, window: Window) -> KeyKind {
+    let is_mark = |expr: &Expr| matches!(expr, Expr::Column(column) if column == mark);
+    match (key, window) {
+        (Expr::Alias(alias), _) => kind(&alias.expr, mark, window),
+        (column, Window::Hop { .. }) if is_mark(column) => KeyKind::Start,
+        (column, Window::Cumulate { .. }) if is_mark(column) => KeyKind::End,
+        (Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }), Window::Hop { size, .. })
+            if is_mark(left) && window::interval_micros(right) == Some(size) =>
         {
             KeyKind::End
         }
-        other if other.column_refs().contains(start) => KeyKind::Mixed,
+        (start, Window::Cumulate { size, offset, .. }) if is_start(start, is_mark, size, offset) => KeyKind::Start,
+        (other, _) if other.column_refs().contains(mark) => KeyKind::Mixed,
         _ => KeyKind::Other,
     }
+}
+
+/// True for the start of the cumulating windows that end at a mark.
+fn is_start(expr: &Expr, is_mark: impl Fn(&Expr) -> bool, size: i64, offset: i64) -> bool {
+    let Some((time, Window::Tumble { size: own, offset: from })) = window::tumble_of(expr) else { return false };
+    (own, from) == (size, offset) && window::end_of_last_instant(time).is_some_and(is_mark)
 }
 
 /// Follows projections and aliases down to an unnest, and expresses `exprs` in its columns.

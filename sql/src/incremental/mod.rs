@@ -9,9 +9,11 @@
 
 mod aggregate;
 mod consolidated;
+mod derived_keys;
 mod grouping_sets;
 mod hop;
 mod join;
+mod keyed_window;
 mod monotone;
 mod optimize;
 mod over;
@@ -47,7 +49,7 @@ pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> 
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
-    let plan = optimize::optimize(set_operation::mark(plan)?)?;
+    let plan = optimize::optimize(derived_keys::lift(set_operation::mark(plan)?)?)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && !node.closes {
         return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")

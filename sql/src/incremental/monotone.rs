@@ -6,7 +6,10 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 use engine::dataflow::bound::{Bound, EVENT_TIME};
 
-use crate::window::{self, HOP_STARTS, Window};
+use crate::functions::date_trunc_in_zone;
+use crate::functions::local_day::Function;
+use crate::window::local::{function_of, with_numbers};
+use crate::window::{self, CUMULATE_ENDS, HOP_STARTS, Window};
 
 /// The lower bound of an expression's future values, where the expression is a non-decreasing function of one bounded
 /// column of `schema`. A bound on a list bounds each of its elements.
@@ -82,11 +85,47 @@ fn earliest_hop_start(call: &ScalarFunction, inner: &Bound, schema: &DFSchema) -
     inner.map(|value| start(value).map_err(|_: datafusion::error::DataFusionError| ())).ok()
 }
 
-/// `date_trunc(unit, time)`, `date_bin(stride, time[, origin])`, `hop_starts(time, slide, size[, offset])`.
+/// The earliest window end that can still take a row at or after the bound: the first step above it.
+fn earliest_cumulate_end(call: &ScalarFunction, inner: &Bound, schema: &DFSchema) -> Option<Bound> {
+    let expr = Expr::ScalarFunction(call.clone());
+    let (time, Window::Cumulate { step, offset, .. }) = window::cumulate_of(&expr)? else { return None };
+    let zone = match time.get_type(schema).ok()? {
+        DataType::Timestamp(_, zone) => zone,
+        _ => None,
+    };
+    let event_time = Field::new(EVENT_TIME, DataType::Timestamp(TimeUnit::Microsecond, zone), false);
+    let over_event_time = DFSchema::try_from(Schema::new(vec![event_time])).ok()?;
+    let end =
+        |value: Expr| Ok(window::tumble_start(value, step, offset, &over_event_time)? + window::interval_of(step));
+    inner.map(|value| end(value).map_err(|_: datafusion::error::DataFusionError| ())).ok()
+}
+
+/// The windows of days in a zone: what they are at the bound, or for lists the earliest of them that takes a later row.
+fn bound_of_local_days(call: &ScalarFunction, function: Function, inner: &Bound) -> Option<Bound> {
+    let step = |value: Expr| {
+        let made = match function {
+            Function::Start => with_numbers(call, function, value, &[0, 1]),
+            Function::End => with_numbers(call, function, value, &[0]),
+            Function::First | Function::Starts => with_numbers(call, Function::First, value, &[0, 1, 2]),
+            // The end of the step that holds the bound: steps begin with windows, so they have the same offset.
+            Function::Ends => with_numbers(call, Function::Start, value, &[0, 2])
+                .and_then(|start| with_numbers(call, Function::End, start, &[0])),
+        };
+        made.ok_or(())
+    };
+    inner.map(step).ok()
+}
+
+/// `date_trunc(unit, time[, zone])`, `date_bin(stride, time[, origin])`, `hop_starts(time, slide, size[, offset])`,
+/// `cumulate_ends(time, step, size[, offset])`, and the functions of local days.
 fn bound_of_call(call: &ScalarFunction, schema: &DFSchema, bounds: &[Option<Bound>]) -> Option<Bound> {
+    if let Some(function) = function_of(call) {
+        return bound_of_local_days(call, function, &bound_of(call.args.first()?, schema, bounds)?);
+    }
     let place = match call.func.name() {
         "date_trunc" | "date_bin" => 1,
-        HOP_STARTS => 0,
+        date_trunc_in_zone::NAME if is_monotone_in_zone(call) => 1,
+        HOP_STARTS | CUMULATE_ENDS => 0,
         _ => return None,
     };
     let constant = |(index, argument): (usize, &Expr)| index == place || matches!(argument, Expr::Literal(..));
@@ -97,9 +136,20 @@ fn bound_of_call(call: &ScalarFunction, schema: &DFSchema, bounds: &[Option<Boun
     if call.func.name() == HOP_STARTS {
         return earliest_hop_start(call, &inner, schema);
     }
+    if call.func.name() == CUMULATE_ENDS {
+        return earliest_cumulate_end(call, &inner, schema);
+    }
     step(&inner, |value| {
         let mut args = call.args.clone();
         args[place] = value;
         Expr::ScalarFunction(ScalarFunction { func: call.func.clone(), args })
     })
+}
+
+fn is_monotone_in_zone(call: &ScalarFunction) -> bool {
+    let unit = match call.args.first() {
+        Some(Expr::Literal(ScalarValue::Utf8(unit) | ScalarValue::Utf8View(unit), _)) => unit.as_deref(),
+        _ => None,
+    };
+    unit.is_some_and(date_trunc_in_zone::is_monotone)
 }

@@ -24,6 +24,7 @@ use crate::binder::HIDDEN;
 use crate::binder::one_answer::ORDER;
 use crate::error::SqlError;
 use crate::statement::Emit;
+use crate::window::keyed::KeyedWindow;
 
 /// The key by whose values partitions become final, with its bound, and the bounds of the output's columns.
 pub(super) struct Keyed {
@@ -48,7 +49,10 @@ impl Rewriter {
             },
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<SetOperationMark>() {
                 Some(mark) => self.set_operation(mark, plan).map(Some),
-                None => Ok(None),
+                None => match KeyedWindow::of(plan) {
+                    Some(window) => self.keyed_window(window, plan).map(Some),
+                    None => Ok(None),
+                },
             },
             _ => Ok(None),
         }

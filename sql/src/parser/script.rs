@@ -146,11 +146,7 @@ fn push<'t>(
         token.span = Span::new(relative(token.span.start, start), relative(token.span.end, start));
     }
     let offset = places.character(start);
-    let spans: Vec<Span> = tokens.iter().map(|token| token.span).collect();
-    let tokens = table_word::rewrite(tokens).map_err(|(error, n)| {
-        let at = Places::new(places.slice(Span::new(start, end))).character(spans[n].start);
-        error.at(offset + at + 1)
-    })?;
+    let tokens = table_word::rewrite(tokens);
     chunks.push(Chunk {
         dialect: Arc::new(Postgres::new(tokens.len())),
         tokens,

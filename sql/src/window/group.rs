@@ -1,9 +1,10 @@
-//! Windows in GROUP BY: Flink's group windows and Spark's `window()`.
+//! Windows in GROUP BY: Flink's group windows and Spark's `window()` and `session_window()`.
 //!
 //! `SELECT TUMBLE_START(ts, i), count(*) FROM a, b WHERE … GROUP BY TUMBLE(ts, i), k` is rewritten before planning: FROM
 //! becomes one bracketed join that carries a mark with the time and the window, the group key becomes [`START`], and
-//! the functions of the window's bounds become expressions over it. The planner hook in [`super::relation`] finds the
-//! mark and adds the columns to whatever the FROM clause produces.
+//! the functions of the window's bounds become expressions over it. Where windows differ in length, [`END`] is a key as well.
+//! The planner hook in [`super::relation`] finds the mark and adds the columns to whatever the FROM clause produces. A
+//! session's keys are the other expressions of GROUP BY.
 
 use std::ops::ControlFlow;
 
@@ -13,9 +14,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::Window;
 use super::call::{self, Kind};
+use super::{DayShape, LocalWindow, Window};
 use crate::error::Located;
+use crate::functions::timezone::Zone;
 use crate::parser::fold;
 use crate::{SqlError, SqlState};
 
@@ -41,7 +43,13 @@ pub(crate) fn rewrite(select: &mut Select, order_by: Option<&mut OrderBy>) -> Re
         }
         *key = start();
     }
-    let Some(found) = found else { return Ok(()) };
+    let Some(mut found) = found else { return Ok(()) };
+    if found.kind.has_keys() {
+        found.keys = other_keys(keys, &select.projection, found.span)?;
+    }
+    if found.window.size().is_none() {
+        keys.push(end());
+    }
     if select.from.is_empty() {
         let error = SqlError::new(SqlState::UNDEFINED_TABLE, "a window in GROUP BY needs a FROM clause");
         return Err(Located::new(error, found.span));
@@ -78,6 +86,8 @@ struct Found {
     kind: Kind,
     time: Expr,
     window: Window,
+    /// By what a window is kept apart that is made of the rows of a key.
+    keys: Vec<Expr>,
     span: Span,
 }
 
@@ -87,7 +97,7 @@ impl Found {
         let Some(function) = called(key, projection) else { return Ok(None) };
         let Some(kind) = call::kind(&function.name, false)? else { return Ok(None) };
         let (time, window) = call::on_time(kind, function)?;
-        Ok(Some(Self { kind, time, window, span: function.name.span() }))
+        Ok(Some(Self { kind, time, window, keys: Vec::new(), span: function.name.span() }))
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -138,6 +148,33 @@ fn called<'e>(key: &'e Expr, projection: &'e [SelectItem]) -> Option<&'e Functio
     }
 }
 
+/// The keys besides the window, as expressions over FROM.
+fn other_keys(keys: &[Expr], projection: &[SelectItem], span: Span) -> Result<Vec<Expr>, Located> {
+    let selected = |key: &Expr| match key {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => match projection.get(number.parse::<usize>().ok()?.checked_sub(1)?)? {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::Identifier(name) => projection.iter().find_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } if fold(alias) == fold(name) => Some(expr.clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let window = start();
+    let others = keys.iter().filter(|key| **key != window);
+    let others: Vec<Expr> = others.map(|key| selected(key).unwrap_or_else(|| key.clone())).collect();
+    if others.iter().any(|key| matches!(key, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_))) {
+        let error = SqlError::unsupported("a session in GROUP BY with grouping sets is not supported")
+            .hint("Use FROM session(relation, time, gap, key, …).");
+        return Err(Located::new(error, span));
+    }
+    Ok(others)
+}
+
 /// Replaces the functions of a window's bounds.
 struct Bounds<'f> {
     found: &'f Found,
@@ -163,17 +200,21 @@ impl Bounds<'_> {
         match expr {
             Expr::Function(function) if function.over.is_none() => self.function(function),
             // Spark's window.start and window.end.
-            Expr::CompoundIdentifier(parts) if self.found.kind == Kind::Spark => match parts.as_slice() {
-                [first, second] if fold(first) == "window" => match fold(second).as_str() {
+            Expr::CompoundIdentifier(parts) if self.is_spark() => match parts.as_slice() {
+                [first, second] if fold(first) == self.found.kind.name() => match fold(second).as_str() {
                     "start" => Ok(Some(start())),
                     "end" => Ok(Some(self.end())),
                     _ => Ok(None),
                 },
                 _ => Ok(None),
             },
-            Expr::Identifier(name) if self.found.kind == Kind::Spark && fold(name) == "window" => Ok(Some(self.both())),
+            Expr::Identifier(name) if self.is_spark() && fold(name) == self.found.kind.name() => Ok(Some(self.both())),
             _ => Ok(None),
         }
+    }
+
+    fn is_spark(&self) -> bool {
+        matches!(self.found.kind, Kind::Spark | Kind::SparkSession)
     }
 
     fn function(&self, function: &Function) -> Result<Option<Expr>, Located> {
@@ -183,10 +224,18 @@ impl Bounds<'_> {
             "tumble_end" => (Kind::Tumble, Self::end),
             "hop_start" => (Kind::Hop, |_| start()),
             "hop_end" => (Kind::Hop, Self::end),
+            "cumulate_start" => (Kind::Cumulate, |_| start()),
+            "cumulate_end" => (Kind::Cumulate, Self::end),
+            "session_start" => (Kind::Session, |_| start()),
+            "session_end" => (Kind::Session, Self::end),
             "tumble" => (Kind::Tumble, |_| start()),
             "hop" => (Kind::Hop, |_| start()),
+            "cumulate" => (Kind::Cumulate, |_| start()),
+            "session" => (Kind::Session, |_| start()),
             "window" => (Kind::Spark, Self::both),
-            "tumble_rowtime" | "tumble_proctime" | "hop_rowtime" | "hop_proctime" => {
+            "session_window" => (Kind::SparkSession, Self::both),
+            "tumble_rowtime" | "tumble_proctime" | "hop_rowtime" | "hop_proctime" | "session_rowtime"
+            | "session_proctime" => {
                 let error =
                     SqlError::unsupported(format!("{name} is not supported")).hint("Use the window's start or end.");
                 return Err(Located::new(error, function.name.span()));
@@ -194,7 +243,7 @@ impl Bounds<'_> {
             _ => return Ok(None),
         };
         let (time, window) = call::on_time(kind, function)?;
-        let this = Found { kind, time, window, span: function.name.span() };
+        let this = Found { kind, time, window, keys: Vec::new(), span: function.name.span() };
         if kind != self.found.kind || !this.same(self.found) {
             let error = SqlError::new(
                 SqlState::GROUPING_ERROR,
@@ -206,8 +255,9 @@ impl Bounds<'_> {
     }
 
     fn end(&self) -> Expr {
+        let Some(size) = self.found.window.size() else { return end() };
         let size = Expr::Interval(SqlInterval {
-            value: Box::new(string(format!("{} microseconds", self.found.window.size()))),
+            value: Box::new(string(format!("{size} microseconds"))),
             leading_field: None,
             leading_precision: None,
             last_field: None,
@@ -226,6 +276,10 @@ impl Bounds<'_> {
 
 fn start() -> Expr {
     Expr::Identifier(Ident::with_quote('"', START))
+}
+
+fn end() -> Expr {
+    Expr::Identifier(Ident::with_quote('"', END))
 }
 
 fn string(text: String) -> Expr {
@@ -255,13 +309,13 @@ fn mark(from: &mut Vec<TableWithJoins>, found: &Found) {
         };
         all.joins.push(cross(relation));
     }
-    let (slide, size, offset) = match found.window {
-        Window::Tumble { size, offset } => (0, size, offset),
-        Window::Hop { slide, size, offset } => (slide, size, offset),
-    };
+    let (name, numbers, zone) = written(found.window);
+    let mut array_exprs = vec![found.time.clone(), string(name.to_owned()), string(zone)];
+    array_exprs.extend(numbers.map(number));
+    array_exprs.extend(found.keys.iter().cloned());
     all.joins.push(cross(TableFactor::UNNEST {
         alias: None,
-        array_exprs: vec![found.time.clone(), number(slide), number(size), number(offset)],
+        array_exprs,
         with_offset: false,
         with_offset_alias: None,
         with_ordinality: false,
@@ -269,6 +323,45 @@ fn mark(from: &mut Vec<TableWithJoins>, found: &Found) {
     let alias = TableAlias { explicit: true, name: Ident::with_quote('"', MARK), columns: Vec::new(), at: None };
     let relation = TableFactor::NestedJoin { table_with_joins: Box::new(all), alias: Some(alias) };
     from.push(TableWithJoins { relation, joins: Vec::new() });
+}
+
+/// A window as a name, numbers and a zone.
+fn written(window: Window) -> (&'static str, [i64; 3], String) {
+    match window {
+        Window::Tumble { size, offset } => ("tumble", [size, size, offset], String::new()),
+        Window::Hop { slide, size, offset } => ("hop", [slide, size, offset], String::new()),
+        Window::Cumulate { step, size, offset } => ("cumulate", [step, size, offset], String::new()),
+        Window::Session { gap } => ("session", [gap, 0, 0], String::new()),
+        Window::Count { rows } => ("count", [rows, 0, 0], String::new()),
+        Window::Local(LocalWindow { zone, shape, step, size, offset }) => {
+            let name = match shape {
+                DayShape::Tumble => "tumble",
+                DayShape::Hop => "hop",
+                DayShape::Cumulate => "cumulate",
+            };
+            (name, [step, size, offset], zone.to_string())
+        }
+    }
+}
+
+/// What [`written`] wrote.
+fn read(name: &str, [step, size, offset]: [i64; 3], zone: &str) -> Option<Window> {
+    if !zone.is_empty() {
+        let shape = match name {
+            "tumble" => DayShape::Tumble,
+            "hop" => DayShape::Hop,
+            _ => DayShape::Cumulate,
+        };
+        return Some(Window::Local(LocalWindow { zone: Zone::named(zone).ok()?, shape, step, size, offset }));
+    }
+    Some(match name {
+        "tumble" => Window::Tumble { size, offset },
+        "hop" => Window::Hop { slide: step, size, offset },
+        "cumulate" => Window::Cumulate { step, size, offset },
+        "session" => Window::Session { gap: step },
+        "count" => Window::Count { rows: step },
+        _ => return None,
+    })
 }
 
 /// A FROM clause with a mark, taken apart.
@@ -279,6 +372,8 @@ pub(crate) struct Marked {
     pub time: Expr,
     /// The window.
     pub window: Window,
+    /// Its keys.
+    pub keys: Vec<Expr>,
 }
 
 /// Takes the mark off a relation that has one; any other comes back as it was.
@@ -291,26 +386,30 @@ pub(crate) fn marked(relation: TableFactor) -> Result<Marked, Box<TableFactor>> 
     }
     let last = table_with_joins.joins.pop().map(|join| join.relation);
     match last {
-        Some(TableFactor::UNNEST { array_exprs, .. }) if array_exprs.len() == 4 => {
-            let length = |n: usize| match &array_exprs[n] {
-                Expr::Value(value) => match &value.value {
-                    Value::Number(number, _) => number.parse::<i64>().ok(),
-                    _ => None,
-                },
+        Some(TableFactor::UNNEST { array_exprs, .. }) if array_exprs.len() >= 6 => {
+            let value = |n: usize| match &array_exprs[n] {
+                Expr::Value(value) => Some(&value.value),
                 _ => None,
             };
-            let window = match (length(1), length(2), length(3)) {
-                (Some(0), Some(size), Some(offset)) => Window::Tumble { size, offset },
-                (Some(slide), Some(size), Some(offset)) => Window::Hop { slide, size, offset },
-                _ => return Err(Box::new(TableFactor::NestedJoin { table_with_joins, alias })),
+            let text = |n: usize| match value(n)? {
+                Value::SingleQuotedString(text) => Some(text.as_str()),
+                _ => None,
             };
-            let time = array_exprs[0].clone();
+            let length = |n: usize| match value(n)? {
+                Value::Number(number, _) => number.parse::<i64>().ok(),
+                _ => None,
+            };
+            let window = || read(text(1)?, [length(3)?, length(4)?, length(5)?], text(2)?);
+            let Some(window) = window() else {
+                return Err(Box::new(TableFactor::NestedJoin { table_with_joins, alias }));
+            };
+            let (time, keys) = (array_exprs[0].clone(), array_exprs[6..].to_vec());
             let relation = if table_with_joins.joins.is_empty() {
                 Box::new(table_with_joins.relation)
             } else {
                 Box::new(TableFactor::NestedJoin { table_with_joins, alias: None })
             };
-            Ok(Marked { relation, time, window })
+            Ok(Marked { relation, time, window, keys })
         }
         _ => Err(Box::new(TableFactor::NestedJoin { table_with_joins, alias })),
     }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::call::{self, Kind};
-use super::{WINDOW_END, WINDOW_START, group, project};
+use super::{Names, WINDOW_END, WINDOW_NUMBER, WINDOW_START, group, project};
 use crate::error::Located;
 use crate::parser::fold;
 use crate::{SqlError, SqlState};
@@ -50,7 +50,10 @@ impl RelationPlanner for Windows {
                 Ok(marked) => {
                     let input = context.plan(*marked.relation)?;
                     let time = context.sql_to_expr(marked.time, input.schema())?;
-                    let plan = project(input, time, marked.window, group::START, group::END)?;
+                    let keys = marked.keys.into_iter().map(|key| context.sql_to_expr(key, input.schema()));
+                    let keys = keys.collect::<Result<Vec<_>>>()?;
+                    let names = Names { start: group::START, end: group::END };
+                    let plan = project(input, time, keys, marked.window, names)?;
                     Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
                 }
                 Err(original) => Ok(RelationPlanning::Original(original)),
@@ -70,7 +73,12 @@ fn plan(
     let call = call::on_relation(kind, arguments, span)?;
     let own_name = own_name(&call.relation).unwrap_or_else(|| name.to_string().to_ascii_lowercase());
     let input = context.plan(call.relation)?;
-    for added in [WINDOW_START, WINDOW_END] {
+    let added = if kind == Kind::Count {
+        [WINDOW_START, WINDOW_END, WINDOW_NUMBER].as_slice()
+    } else {
+        &[WINDOW_START, WINDOW_END]
+    };
+    for added in added {
         if input.schema().has_column_with_unqualified_name(added) {
             let error =
                 SqlError::new(SqlState::DUPLICATE_COLUMN, format!("\"{own_name}\" already has a column \"{added}\""))
@@ -80,7 +88,10 @@ fn plan(
     }
     let time_span = call.time.span();
     let time = context.sql_to_expr(call.time, input.schema())?;
-    let plan = project(input, time, call.window, WINDOW_START, WINDOW_END).map_err(|error| locate(error, time_span))?;
+    let keys = call.keys.into_iter().map(|key| context.sql_to_expr(key, input.schema()));
+    let keys = keys.collect::<Result<Vec<_>>>()?;
+    let names = Names { start: WINDOW_START, end: WINDOW_END };
+    let plan = project(input, time, keys, call.window, names).map_err(|error| locate(error, time_span))?;
     let plan = match &alias {
         // Without an alias the columns keep the relation's name, the window's two included.
         None => LogicalPlanBuilder::from(plan).alias(TableReference::bare(own_name))?.build()?,

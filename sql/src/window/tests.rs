@@ -109,6 +109,114 @@ fn offsets_gaps_zones_and_joins() {
 }
 
 #[test]
+fn every_cumulate_is_the_same() {
+    let expected = [
+        "1970-01-01T00:00:00 1970-01-01T00:00:30 1 10",
+        "1970-01-01T00:00:00 1970-01-01T00:01:00 2 30",
+        "1970-01-01T00:01:00 1970-01-01T00:01:30 1 30",
+        "1970-01-01T00:01:00 1970-01-01T00:02:00 1 30",
+        "1970-01-01T00:02:00 1970-01-01T00:02:30 1",
+        "1970-01-01T00:02:00 1970-01-01T00:03:00 1",
+        "1 50",
+    ];
+    for text in [
+        "SELECT window_start, window_end, count(*), sum(price) FROM cumulate(bids, ts, '30 s', '1 minute') GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT window_start, window_end, count(*), sum(price) FROM cumulate(bids, ts, size => '60 s', step => '30 s', offset => '3 minutes') GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT window_start, window_end, count(*), sum(price) FROM TABLE(CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '30' SECONDS, INTERVAL '1' MINUTE)) GROUP BY window_start, window_end ORDER BY 1, 2",
+        "SELECT cumulate_start(ts, '30 s', '1 minute'), cumulate_end(ts, '30 s', '1 minute'), count(*), sum(price) FROM bids GROUP BY cumulate(ts, '30 s', '1 minute') ORDER BY 1, 2",
+    ] {
+        assert_eq!(rows(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn every_session_is_the_same() {
+    // Exactly the gap apart is of one session; rows without a time are of one that has no bounds.
+    let expected = [
+        "1 1970-01-01T00:00:00 1970-01-01T00:01:00 2 30",
+        "2 1970-01-01T00:01:05 1970-01-01T00:01:35 1 30",
+        "2 1970-01-01T00:02:05 1970-01-01T00:02:35 1",
+        "3   1 50",
+    ];
+    for text in [
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM session(bids, ts, '30 s', auction) GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT b.auction, b.window_start, b.window_end, count(*), sum(b.price) FROM session(bids, ts, INTERVAL '30 s', auction, bids.auction % 5) AS b GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM session(bids, key => auction, gap => '30 s', timecol => ts) GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM session((SELECT auction, ts, price FROM bids), ts, '30 s', (auction, 1)) GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM TABLE(SESSION(TABLE bids PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '30' SECONDS)) GROUP BY window_start, window_end, auction ORDER BY 1, 2",
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM SESSION(TABLE bids PARTITION BY (auction), DESCRIPTOR(ts), INTERVAL '30' SECONDS) GROUP BY window_start, window_end, auction ORDER BY 1, 2",
+        "SELECT auction, window_start, window_end, count(*), sum(price) FROM SESSION(DATA => TABLE public.bids PARTITION BY auction, auction + 1, TIMECOL => DESCRIPTOR(ts), GAP => INTERVAL '30' SECONDS) GROUP BY window_start, window_end, auction ORDER BY 1, 2",
+        "SELECT auction, session_start(ts, '30 s'), session_end(ts, '30 s'), count(*), sum(price) FROM bids GROUP BY session(ts, '30 s'), auction ORDER BY 1, 2",
+        "SELECT auction AS a, SESSION_START(ts, INTERVAL '30' SECOND) AS s, SESSION_END(ts, INTERVAL '30' SECOND), count(*), sum(price) FROM bids GROUP BY a, SESSION(ts, INTERVAL '30' SECOND) ORDER BY 1, s",
+        "SELECT auction, session_window.start, session_window.end, count(*), sum(price) FROM bids GROUP BY session_window(ts, '30 s'), 1 ORDER BY 1, 2",
+    ] {
+        assert_eq!(rows(text), expected, "{text}");
+    }
+    // Without a key, all rows are of one.
+    let all = ["1970-01-01T00:00:00 1970-01-01T00:01:40 3", "1970-01-01T00:02:05 1970-01-01T00:02:40 1", "1"];
+    for text in [
+        "SELECT window_start, window_end, count(*) FROM session(bids, ts, '35 s', 1) GROUP BY 1, 2 ORDER BY 1",
+        "SELECT session_start(ts, '35 s'), session_end(ts, '35 s'), count(*) FROM bids GROUP BY session(ts, '35 s') ORDER BY 1",
+    ] {
+        assert_eq!(rows(text), all, "{text}");
+    }
+    assert_eq!(
+        rows(
+            "SELECT count(*) FROM session(bids, ts, '30 s', auction) WHERE auction = 2 AND window_start > '1970-01-01 00:02:00'"
+        ),
+        ["1"]
+    );
+}
+
+#[test]
+fn every_count_window_is_the_same() {
+    let expected = [
+        "1 1 1970-01-01T00:00:00 1970-01-01T00:00:30 2 30",
+        "2 1 1970-01-01T00:01:05 1970-01-01T00:02:05 2 30",
+        "3 1   1 50",
+    ];
+    for text in [
+        "SELECT auction, window_number, window_start, window_end, count(*), sum(price) FROM count_window(bids, ts, 2, auction) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2",
+        "SELECT auction, window_number, window_start, window_end, count(*), sum(price) FROM count_window(bids, ts, key => auction, rows => 2) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2",
+        "SELECT auction, window_number, window_start, window_end, count(*), sum(price) FROM COUNT_WINDOW(TABLE bids PARTITION BY auction, DESCRIPTOR(ts), 2) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2",
+    ] {
+        assert_eq!(rows(text), expected, "{text}");
+    }
+    assert_eq!(
+        rows("SELECT window_number, price FROM count_window(bids, ts, 3, 0) ORDER BY 1, price"),
+        ["1 10", "1 20", "1 30", "2 50", "2"]
+    );
+}
+
+#[test]
+fn days_in_a_zone_are_local() {
+    // 1970-01-01 00:00 UTC was 1969-12-31 19:00 in New York.
+    let expected = ["1969-12-31T05:00:00 1970-01-01T05:00:00 4", "1"];
+    for text in [
+        "SELECT window_start, window_end, count(*) FROM tumble(bids, ts, '1 day', timezone => 'America/New_York') GROUP BY 1, 2 ORDER BY 1",
+        "SELECT window_start, window_end, count(*) FROM hop(bids, ts, '1 day', '1 day', timezone => 'america/new_york') GROUP BY 1, 2 ORDER BY 1",
+        "SELECT window_start, window_end, count(*) FROM cumulate(bids, ts, '1 day', '1 day', timezone => 'America/New_York') GROUP BY 1, 2 ORDER BY 1",
+        "SELECT tumble_start(ts, '1 day', timezone => 'America/New_York'), tumble_end(ts, '1 day', timezone => 'America/New_York'), count(*) FROM bids GROUP BY tumble(ts, '1 day', timezone => 'America/New_York') ORDER BY 1",
+        "SELECT window_start, window_end, count(*) FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1' DAY, TIMEZONE => 'America/New_York')) GROUP BY 1, 2 ORDER BY 1",
+    ] {
+        assert_eq!(rows(text), expected, "{text}");
+    }
+    assert_eq!(
+        rows(
+            "SELECT date_trunc('day', at, 'America/New_York'), date_trunc('day', ts, 'Asia/Tokyo'), count(*) FROM bids GROUP BY 1, 2 ORDER BY 1"
+        ),
+        ["1969-12-31T05:00:00Z 1969-12-31T15:00:00Z 4", "1"]
+    );
+    assert_eq!(bind("SELECT date_trunc('day', at, 'UTC') FROM bids").expect("valid").output_names, ["date_trunc"]);
+    assert_eq!(
+        rows(
+            "SELECT window_start, window_end FROM hop(bids, at, '1 day', '2 days', timezone => 'Europe/Berlin') WHERE price = 10 ORDER BY 1"
+        ),
+        ["1969-12-30T23:00:00Z 1970-01-01T23:00:00Z", "1969-12-31T23:00:00Z 1970-01-02T23:00:00Z"]
+    );
+}
+
+#[test]
 fn a_window_s_columns_come_last() {
     let names = bind("SELECT * FROM hop(bids, ts, '1 minute', '2 minutes')").expect("valid").output_names;
     assert_eq!(names, ["auction", "price", "name", "ts", "at", "window_start", "window_end"]);
@@ -155,30 +263,119 @@ fn wrong_windows_are_refused_where_they_are_wrong() {
         ("SELECT * FROM tumble(bids, ts, $1)", "22023", "the size of a window must be a constant interval", "$1"),
         ("SELECT * FROM tumble(bids, ts, 'x')", "22007", "invalid input syntax for type interval: \"x\"", "'x'"),
         (
-            "SELECT * FROM tumble(bids, ts, '1 s', timezone => 'UTC')",
+            "SELECT * FROM tumble(bids, ts, '1 day', timezone => 'Mars')",
+            "22023",
+            "time zone \"Mars\" not recognized",
+            "'Mars'",
+        ),
+        (
+            "SELECT * FROM tumble(bids, ts, '1 hour', timezone => 'UTC')",
             "0A000",
-            "windows in a time zone are not supported",
+            "a window size in a time zone must be of whole days",
+            "'1 hour'",
+        ),
+        (
+            "SELECT * FROM hop(bids, ts, '12 hours', '1 day', timezone => 'UTC')",
+            "0A000",
+            "a window slide in a time zone must be of whole days",
+            "'12 hours'",
+        ),
+        (
+            "SELECT * FROM tumble(bids, ts, '1 day', '1 hour', timezone => 'UTC')",
+            "0A000",
+            "a window offset in a time zone must be of whole days",
+            "'1 hour'",
+        ),
+        (
+            "SELECT * FROM tumble(bids, ts, '1 day', timezone => name)",
+            "22023",
+            "the time zone of a window must be a constant",
+            "name",
+        ),
+        (
+            "SELECT * FROM tumble(bids, ts, '0 days', timezone => 'UTC')",
+            "22023",
+            "window slide must be positive",
             "tumble",
         ),
-        ("SELECT * FROM session(bids, ts, '1 s')", "0A000", "session windows are not supported", "session"),
         (
-            "SELECT * FROM SESSION(TABLE bids PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '1' MINUTE)",
-            "0A000",
-            "session windows are not supported",
-            "SESSION",
-        ),
-        ("SELECT * FROM cumulate(bids, ts, '1 s', '2 s')", "0A000", "cumulate windows are not supported", "cumulate"),
-        (
-            "SELECT count(*) FROM bids GROUP BY session(ts, '1 s')",
-            "0A000",
-            "session windows are not supported",
+            "SELECT * FROM session(bids, ts, '1 s', auction, timezone => 'UTC')",
+            "42883",
+            "wrong arguments for session",
             "session",
         ),
+        ("SELECT * FROM session(bids, ts, '1 s')", "42883", "session needs a key", "session"),
         (
-            "SELECT count(*) FROM bids GROUP BY session_window(ts, '1 s')",
+            "SELECT * FROM SESSION(TABLE bids, DESCRIPTOR(ts), INTERVAL '1' MINUTE)",
+            "42883",
+            "session needs a key",
+            "SESSION",
+        ),
+        ("SELECT * FROM session(bids, ts)", "42883", "wrong arguments for session", "session"),
+        ("SELECT * FROM session(bids, ts, '0 s', auction)", "22023", "window gap must be positive", "session"),
+        ("SELECT * FROM session(bids, ts, '-1 s', auction)", "22023", "window gap must be positive", "session"),
+        (
+            "SELECT * FROM session(bids, ts, '1 month', auction)",
             "0A000",
-            "session_window windows are not supported",
+            "a window gap in months or years is not supported",
+            "'1 month'",
+        ),
+        ("SELECT * FROM session(bids, ts, '1 s', wibble)", "42703", "column \"wibble\" does not exist", "wibble"),
+        (
+            "SELECT * FROM session(bids, price, '1 s', auction)",
+            "42804",
+            "a window's time must be timestamp or timestamptz, but is bigint",
+            "price",
+        ),
+        ("SELECT * FROM cumulate(bids, ts, '1 s')", "42883", "wrong arguments for cumulate", "cumulate"),
+        (
+            "SELECT * FROM cumulate(bids, ts, '2 s', '3 s')",
+            "22023",
+            "the size of cumulating windows must be a multiple of the step",
+            "cumulate",
+        ),
+        (
+            "SELECT * FROM cumulate(bids, ts, '1 ms', '1 day')",
+            "54000",
+            "each row would fall into more than 10000 cumulating windows",
+            "cumulate",
+        ),
+        ("SELECT * FROM count_window(bids, ts, 2)", "42883", "count_window needs a key", "count_window"),
+        (
+            "SELECT * FROM count_window(bids, ts, 0, auction)",
+            "22023",
+            "a count window needs at least one row",
+            "count_window",
+        ),
+        (
+            "SELECT * FROM count_window(bids, ts, '2 s', auction)",
+            "22023",
+            "the rows of a window must be a constant number",
+            "'2 s'",
+        ),
+        (
+            "SELECT count(*) FROM bids GROUP BY count_window(ts, 2)",
+            "0A000",
+            "count_window in GROUP BY is not supported",
+            "count_window",
+        ),
+        (
+            "SELECT count(*) FROM session_window(bids, ts, '1 s', auction)",
+            "0A000",
+            "session_window in FROM is not supported",
             "session_window",
+        ),
+        (
+            "SELECT session_start(ts, '2 s') FROM bids GROUP BY session(ts, '1 s'), auction",
+            "42803",
+            "session_start must repeat the window of the GROUP BY clause",
+            "session_start",
+        ),
+        (
+            "SELECT count(*) FROM bids GROUP BY session(ts, '1 s'), ROLLUP (auction)",
+            "0A000",
+            "a session in GROUP BY with grouping sets is not supported",
+            "session",
         ),
         (
             "SELECT tumble_start(ts, '2 s') FROM bids GROUP BY tumble(ts, '1 s')",

@@ -9,6 +9,7 @@ mod join;
 mod over;
 mod plan;
 mod restart;
+mod windows;
 
 use arrow::array::RecordBatch;
 use engine::dataflow::Dataflow;
@@ -75,6 +76,20 @@ pub enum Bug {
     PartitionedTooFinely,
     /// Plan: INTERSECT ALL and EXCEPT ALL forget how often a row is there.
     CopiesForgotten,
+    /// Plan: rows exactly the gap apart are of two sessions.
+    SessionGapShort,
+    /// Plan: sessions are evicted while a row could still touch them.
+    SessionsEvictedEarly,
+    /// Plan: a session keeps the rows that were taken back, and does not fall apart without them.
+    SessionNotSplit,
+    /// Plan: a slice goes into the windows it would be in if they hopped.
+    CumulateHops,
+    /// Plan: clocks in a zone are never set.
+    SummerTimeIgnored,
+    /// Plan: a count window takes one row more.
+    OneRowMore,
+    /// Plan: count windows are final before the watermark has passed them.
+    CountedEarly,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -125,7 +140,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 56] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -152,6 +167,13 @@ impl Bug {
         Self::PartitionsEvictedEarly,
         Self::PartitionedTooFinely,
         Self::CopiesForgotten,
+        Self::SessionGapShort,
+        Self::SessionsEvictedEarly,
+        Self::SessionNotSplit,
+        Self::CumulateHops,
+        Self::SummerTimeIgnored,
+        Self::OneRowMore,
+        Self::CountedEarly,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -182,15 +204,24 @@ impl Bug {
         let view = case.query.create_text();
         let mut restarts = case.restarts.iter().flatten();
         let joins = matches!(case.query.shape, Shape::Join(_));
+        let windowed = matches!(case.query.shape, Shape::Windowed(_));
+        let sessions = view.contains("session(") || view.contains("SESSION(");
         match self {
-            Self::HopTooShort | Self::HopBeginsLate => view.contains("hop(") && view.contains("GROUP BY"),
+            Self::HopTooShort => view.contains("hop(") && view.contains("GROUP BY"),
+            Self::HopBeginsLate => ["hop(", "cumulate(", "CUMULATE("].iter().any(|word| view.contains(word)),
+            Self::SessionGapShort => sessions,
+            Self::SessionNotSplit => sessions && !case.query.emit_on_close,
+            Self::SessionsEvictedEarly => sessions && case.evict,
+            Self::CumulateHops => view.contains("cumulate(") || view.contains("CUMULATE("),
+            Self::SummerTimeIgnored => windowed && view.contains("/"),
+            Self::OneRowMore | Self::CountedEarly => view.contains("count_window("),
             Self::ClosesEarly | Self::ClosesLate | Self::WatermarkStuck | Self::ClosedGroupLost => {
                 case.query.emit_on_close
             }
             Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
             Self::WrongMonotoneKey => view.contains("GROUP BY"),
             Self::WeightsForgotten | Self::TakenForAppendOnly => {
-                view.contains("AS inner_view") || joins || matches!(case.query.shape, Shape::Over(_))
+                view.contains("AS inner_view") || joins || windowed || matches!(case.query.shape, Shape::Over(_))
             }
             Self::PastByOwnWatermark | Self::PastTooEarly => joins && case.evict,
             Self::NullKeysMatch | Self::NullRowsStay | Self::ResidualForgotten => joins,
@@ -211,7 +242,9 @@ impl Bug {
             Self::PartitionsEvictedEarly => case.evict && !case.query.emit_on_close && view.contains("PARTITION BY"),
             Self::PartitionedTooFinely => view.contains("OVER ("),
             Self::CopiesForgotten => view.contains("INTERSECT ALL") || view.contains("EXCEPT ALL"),
-            Self::RowWeightsForgotten => restarts.next().is_some() && matches!(case.query.shape, Shape::Over(_)),
+            Self::RowWeightsForgotten => {
+                restarts.next().is_some() && matches!(case.query.shape, Shape::Over(_) | Shape::Windowed(_))
+            }
             Self::KeptRowsLost => restarts.next().is_some(),
             Self::MatchesForgotten => restarts.next().is_some() && joins,
             Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
@@ -247,7 +280,8 @@ impl Sabotage {
     /// # Errors
     /// DataFusion's, if it does not take the tampered plan.
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
-        self.acted |= plan::tamper(self.bug, &mut dataflow.plan)? | over::tamper(self.bug, &mut dataflow.plan)?;
+        let plan = &mut dataflow.plan;
+        self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
         Ok(())
     }
 

@@ -36,6 +36,7 @@ fn tampered(bug: Bug, node: &AggregateNode) -> Result<Option<LogicalPlan>> {
     let mut changed = node.clone();
     let acted = match bug {
         Bug::HopTooShort => shorten_windows(&mut changed),
+        Bug::CumulateHops => changed.hop.as_mut().is_some_and(|hop| std::mem::take(&mut hop.cumulative)),
         Bug::HopBeginsLate => changed.hop.as_mut().map(|hop| hop.origin_micros += hop.slide_micros / 2).is_some(),
         Bug::ClosesEarly if node.emit_on_close => shift_bound(&mut changed, 1)?,
         Bug::ClosesLate if node.emit_on_close => shift_bound(&mut changed, -1)?,
@@ -63,7 +64,7 @@ fn extension(node: AggregateNode) -> LogicalPlan {
 }
 
 fn shorten_windows(node: &mut AggregateNode) -> bool {
-    let hop = node.hop.as_mut().filter(|hop| hop.size_micros > hop.slide_micros);
+    let hop = node.hop.as_mut().filter(|hop| hop.size_micros > hop.slide_micros && !hop.cumulative);
     hop.map(|hop| hop.size_micros -= hop.slide_micros).is_some()
 }
 

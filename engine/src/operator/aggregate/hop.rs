@@ -1,4 +1,4 @@
-//! Hopping windows from slices.
+//! Hopping and cumulating windows from slices.
 //!
 //! Each row is folded once, into its slice. A slice then goes whole into every window that holds it, so a row costs one touch
 //! where the plain expansion costs `size / slide`.
@@ -8,6 +8,14 @@
 //! windows   [     a,    b,    c    )
 //!                       [     c,    d,    e    )
 //! ```
+//! Cumulating windows share their starts and grow by a step, which is their slice:
+//! ```text
+//! slices    |--a--|--b--|--c--|--d--|        size = 3 steps
+//! windows   [  a  )           [  d  )
+//!           [  a,    b  )     [  d, …
+//!           [  a,    b,    c  )
+//! ```
+//! A window is known by its start where windows hop and by its end where they cumulate: its mark.
 
 use std::collections::HashMap;
 
@@ -86,41 +94,56 @@ impl Hopper {
         let others_total = self.other_keys.len();
         self.other_keys.finish()?;
 
-        let mut window_starts = Vec::new();
+        let mut marks = Vec::new();
         let mut starts = vec![0];
         for value in native_values::<i64>(&column.to_data()) {
             let micros = value.div_euclid(per_micro).checked_mul(per_unit).ok_or_else(out_of_range)?;
-            window_starts.extend(self.starts_holding(micros)?);
-            starts.push(window_starts.len());
+            self.marks_holding(micros, &mut marks)?;
+            starts.push(marks.len());
         }
-        let mut numbers = WindowNumbers::new(&window_starts, self.spec.slide_micros, others_total);
-        let mut windows = Vec::with_capacity(window_starts.len());
-        // The slice and the start that each window was first seen with.
-        let (mut first_slices, mut first_starts) = (Vec::new(), Vec::new());
+        let mut numbers = WindowNumbers::new(&marks, self.spec.slide_micros, others_total);
+        let mut windows = Vec::with_capacity(marks.len());
+        // The slice and the mark that each window was first seen with.
+        let (mut first_slices, mut first_marks) = (Vec::new(), Vec::new());
         for (slice, other) in others.iter().enumerate() {
-            for start in &window_starts[starts[slice]..starts[slice + 1]] {
+            for mark in &marks[starts[slice]..starts[slice + 1]] {
                 let next = first_slices.len() as u32;
-                let window = numbers.number(*other, if self.tells_windows { *start } else { numbers.least }, next);
+                let window = numbers.number(*other, if self.tells_windows { *mark } else { numbers.least }, next);
                 if window == next {
                     first_slices.push(slice as u32);
-                    first_starts.push(*start);
+                    first_marks.push(*mark);
                 }
                 windows.push(window);
             }
         }
         let groups_total = first_slices.len();
         let first_slices = UInt32Array::from(first_slices);
-        let bound = |offset: i64| -> Result<ArrayRef> {
-            let bound = |start: &i64| start.checked_add(offset)?.checked_mul(per_micro)?.checked_div_euclid(per_unit);
-            let bounds: Option<Vec<i64>> = first_starts.iter().map(bound).collect();
+        let bound = |of: fn(&HopSpec, i64) -> Option<i64>| -> Result<ArrayRef> {
+            let bound = |mark: &i64| of(&self.spec, *mark)?.checked_mul(per_micro)?.checked_div_euclid(per_unit);
+            let bounds: Option<Vec<i64>> = first_marks.iter().map(bound).collect();
             native_array(column.data_type(), bounds.ok_or_else(out_of_range)?.into_iter().map(Some))
         };
         let keys = self.spec.output_keys.iter().map(|key| match key {
-            HopKey::WindowStart(_) => bound(0),
-            HopKey::WindowEnd(_) => bound(self.spec.size_micros),
+            HopKey::WindowStart(_) => bound(HopSpec::start),
+            HopKey::WindowEnd(_) => bound(HopSpec::end),
             HopKey::Column(column) => Ok(take(&slices[*column], &first_slices, None)?),
         });
         Ok((Expansion { starts, windows, groups_total }, keys.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// Appends the marks of all windows that hold the instant.
+    fn marks_holding(&self, micros: i64, marks: &mut Vec<i64>) -> Result<()> {
+        if !self.spec.cumulative {
+            marks.extend(self.starts_holding(micros)?);
+            return Ok(());
+        }
+        let HopSpec { slide_micros, size_micros, origin_micros, .. } = self.spec;
+        let since_origin = micros.checked_sub(origin_micros).ok_or_else(out_of_range)?;
+        let start = micros.checked_sub(since_origin.rem_euclid(size_micros)).ok_or_else(out_of_range)?;
+        let last = start.checked_add(size_micros).ok_or_else(out_of_range)?;
+        let first = micros - since_origin.rem_euclid(slide_micros) + slide_micros;
+        marks.extend(std::iter::successors(Some(first), |end| (*end < last).then(|| end + slide_micros)));
+        Ok(())
     }
 
     /// The starts of all windows `[start, start + size)` that hold the instant, from the last to the first.
@@ -139,13 +162,30 @@ impl Hopper {
     }
 }
 
-/// Numbers a tick's windows by other keys and start.
+impl HopSpec {
+    /// The start of the window with a mark.
+    fn start(&self, mark: i64) -> Option<i64> {
+        if !self.cumulative {
+            return Some(mark);
+        }
+        // The end is not within the window.
+        let within = mark.checked_sub(1)?;
+        within.checked_sub(within.checked_sub(self.origin_micros)?.rem_euclid(self.size_micros))
+    }
+
+    /// The end of the window with a mark.
+    fn end(&self, mark: i64) -> Option<i64> {
+        if self.cumulative { Some(mark) } else { mark.checked_add(self.size_micros) }
+    }
+}
+
+/// Numbers a tick's windows by other keys and mark.
 #[derive(Debug)]
 struct WindowNumbers {
-    /// The least start.
+    /// The least mark.
     least: i64,
     slide: i64,
-    /// Starts a slide apart, from the least to the greatest.
+    /// Marks a slide apart, from the least to the greatest.
     places: usize,
     /// The number at `other * places + place`, where that takes about as much room as there are windows.
     dense: Vec<u32>,
@@ -153,21 +193,21 @@ struct WindowNumbers {
 }
 
 impl WindowNumbers {
-    fn new(starts: &[i64], slide: i64, others: usize) -> Self {
-        let (least, most) = (starts.iter().min().copied().unwrap_or(0), starts.iter().max().copied().unwrap_or(0));
+    fn new(marks: &[i64], slide: i64, others: usize) -> Self {
+        let (least, most) = (marks.iter().min().copied().unwrap_or(0), marks.iter().max().copied().unwrap_or(0));
         let span = most.checked_sub(least).map(|span| (span / slide) as usize);
         let places = span.and_then(|span| span.checked_add(1)).unwrap_or(usize::MAX);
-        let room = others.checked_mul(places).filter(|room| *room <= 8 * starts.len() + 1024);
+        let room = others.checked_mul(places).filter(|room| *room <= 8 * marks.len() + 1024);
         let dense = room.map_or_else(Vec::new, |room| vec![u32::MAX; room]);
         Self { least, slide, places, dense, sparse: HashMap::new() }
     }
 
     /// The window's number: `next` if it has none yet.
-    fn number(&mut self, other: usize, start: i64, next: u32) -> u32 {
+    fn number(&mut self, other: usize, mark: i64, next: u32) -> u32 {
         if self.dense.is_empty() {
-            return *self.sparse.entry((other, start)).or_insert(next);
+            return *self.sparse.entry((other, mark)).or_insert(next);
         }
-        let place = ((start - self.least) / self.slide) as usize;
+        let place = ((mark - self.least) / self.slide) as usize;
         let number = &mut self.dense[other * self.places + place];
         if *number == u32::MAX {
             *number = next;
@@ -190,16 +230,35 @@ pub(super) fn timed_rows(slices: &ArrayRef) -> Option<BooleanArray> {
 mod tests {
     use super::*;
 
+    fn hopper(slide: i64, size: i64, origin: i64, cumulative: bool) -> Hopper {
+        let (slide_micros, size_micros, origin_micros) = (slide, size, origin);
+        let output_keys = Vec::new();
+        let spec = HopSpec { slide_micros, size_micros, origin_micros, cumulative, slice_key: 0, output_keys };
+        Hopper::try_new(spec, &[]).expect("no keys")
+    }
+
     fn starts(slide: i64, size: i64, origin: i64, at: i64) -> Vec<i64> {
-        let spec = HopSpec {
-            slide_micros: slide,
-            size_micros: size,
-            origin_micros: origin,
-            slice_key: 0,
-            output_keys: Vec::new(),
-        };
-        let hopper = Hopper::try_new(spec, &[]).expect("no keys");
-        hopper.starts_holding(at).expect("in range").collect()
+        hopper(slide, size, origin, false).starts_holding(at).expect("in range").collect()
+    }
+
+    #[test]
+    fn cumulating_windows_hold_every_instant_from_their_start_on() {
+        for (step, size, origin) in [(1, 1, 0), (2, 6, 0), (3, 9, 2), (5, 20, -4)] {
+            let hopper = hopper(step, size, origin, true);
+            for at in -50..50 {
+                let mut marks = Vec::new();
+                hopper.marks_holding(at, &mut marks).expect("in range");
+                let found: Vec<_> =
+                    marks.iter().map(|mark| (hopper.spec.start(*mark), hopper.spec.end(*mark))).collect();
+                let windows = (-60..60).flat_map(|n| {
+                    let start = origin + n * size;
+                    (1..=size / step).map(move |steps| (start, start + steps * step))
+                });
+                let holding = windows.filter(|(start, end)| (*start..*end).contains(&at));
+                let expected: Vec<_> = holding.map(|(start, end)| (Some(start), Some(end))).collect();
+                assert_eq!(found, expected, "{at}: {step} {size} {origin}");
+            }
+        }
     }
 
     #[test]

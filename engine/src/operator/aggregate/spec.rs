@@ -45,19 +45,21 @@ pub enum Emit {
     OnClose,
 }
 
-/// Hopping windows computed from slices.
+/// Hopping or cumulating windows computed from slices.
 ///
 /// The input column `slice_key` is the event time cut to slices of [`slice_micros`](Self::slice_micros); a finer value is
 /// as right but slower. Each row is folded once into its slice, and each slice then into the windows that hold it. Rows whose
 /// time is NULL lie in no window.
 #[derive(Debug, Clone)]
 pub struct HopSpec {
-    /// Distance of window starts, µs, above 0.
+    /// Distance of window starts, µs, above 0; of window ends, where windows cumulate.
     pub slide_micros: i64,
-    /// Length of a window, µs, above 0.
+    /// Length of a window, µs, above 0; of the longest, where windows cumulate: then a multiple of the slide.
     pub size_micros: i64,
-    /// A window start, µs since the Unix epoch; the others lie whole slides from it.
+    /// A window start, µs since the Unix epoch; the others lie whole slides from it, or whole sizes where windows cumulate.
     pub origin_micros: i64,
+    /// Whether windows grow by the slide from one start until they are of full size, and begin anew there.
+    pub cumulative: bool,
     /// Which input key column (a timestamp) is the slice.
     pub slice_key: usize,
     /// The output keys, in order.
@@ -255,6 +257,11 @@ impl AggregateSpec {
     fn check_hop(&self, hop: &HopSpec) -> Result<()> {
         if hop.slide_micros <= 0 || hop.size_micros <= 0 {
             return Err(Error::input("a hopping window's slide and size must be above zero"));
+        }
+        let tells_ends = hop.output_keys.iter().any(|key| matches!(key, HopKey::WindowEnd(_)));
+        let tells_starts = hop.output_keys.iter().any(|key| matches!(key, HopKey::WindowStart(_)));
+        if hop.cumulative && (hop.size_micros % hop.slide_micros != 0 || (tells_starts && !tells_ends)) {
+            return Err(Error::internal("a cumulating window's size is no multiple of its step, or its end is no key"));
         }
         let slice = (hop.slice_key < self.keys).then(|| self.input.field(hop.slice_key).data_type());
         let Some(slice @ DataType::Timestamp(_, _)) = slice else {

@@ -247,13 +247,15 @@ impl Operator for PartitionWiseOperator {
     fn save(&mut self) -> Result<SavedState> {
         let live = self.keys.live();
         let kept = self.kept(&live, |entry| self.rows.weights(entry)[0]);
-        let saved: Vec<SavedRow> =
-            kept.iter().map(|(slot, _, weight)| SavedRow { slot: *slot, weight: *weight }).collect();
+        let saved: Vec<SavedRow> = kept
+            .iter()
+            .map(|(slot, _, weight)| SavedRow { slot: *slot, weight: *weight, closed: self.keys.is_closed(*slot) })
+            .collect();
         let columns = |range: std::ops::Range<usize>| {
             let of = &kept[range];
             self.layout.decode(&self.keys, of.iter().map(|(slot, _, _)| *slot), of.iter().map(|(_, row, _)| *row))
         };
-        save_rows(&self.keys, &self.spec.keys, &self.spec.input, &saved, columns)
+        save_rows(&self.spec.keys, &self.spec.input, &saved, columns)
     }
 
     fn restore(&mut self, state: SavedState) -> Result<()> {

@@ -171,8 +171,18 @@ impl Operator for SetOperationOperator {
     }
 
     fn save(&mut self) -> Result<SavedState> {
-        let both =
-            |slot: &u32| [0, 1].map(|side| (side, SavedRow { slot: *slot, weight: self.counts[*slot as usize][side] }));
+        let both = |slot: &u32| {
+            [0, 1].map(|side| {
+                (
+                    side,
+                    SavedRow {
+                        slot: *slot,
+                        weight: self.counts[*slot as usize][side],
+                        closed: self.keys.is_closed(*slot),
+                    },
+                )
+            })
+        };
         let rows: Vec<(usize, SavedRow)> =
             self.keys.live().iter().flat_map(both).filter(|(_, row)| row.weight != 0).collect();
         let saved: Vec<SavedRow> = rows.iter().map(|(_, row)| *row).collect();
@@ -183,7 +193,7 @@ impl Operator for SetOperationOperator {
             Ok(columns)
         };
         let keys: Vec<usize> = (0..self.spec.input.fields().len()).collect();
-        save_rows(&self.keys, &keys, &self.saved_input(), &saved, columns)
+        save_rows(&keys, &self.saved_input(), &saved, columns)
     }
 
     fn restore(&mut self, state: SavedState) -> Result<()> {

@@ -175,14 +175,15 @@ impl Operator for TopNOperator {
         let mut saved = Vec::new();
         let mut rows: Vec<&[u8]> = Vec::new();
         for slot in self.keys.live() {
+            let closed = self.keys.is_closed(slot);
             match &self.kept {
                 Kept::First(first) => {
-                    saved.push(SavedRow { slot, weight: 1 });
+                    saved.push(SavedRow { slot, weight: 1, closed });
                     rows.push(first.row(slot));
                 }
                 Kept::Ordered(ordered) => {
                     for (row, weight) in ordered.rows(slot) {
-                        saved.push(SavedRow { slot, weight });
+                        saved.push(SavedRow { slot, weight, closed });
                         rows.push(row);
                     }
                 }
@@ -192,7 +193,7 @@ impl Operator for TopNOperator {
             let slots = saved[range.clone()].iter().map(|row| row.slot);
             self.layout.decode(&self.keys, slots, rows[range].iter().copied())
         };
-        save_rows(&self.keys, &self.spec.keys, &self.spec.input, &saved, columns)
+        save_rows(&self.spec.keys, &self.spec.input, &saved, columns)
     }
 
     fn restore(&mut self, state: SavedState) -> Result<()> {

@@ -80,7 +80,14 @@ fn hop(keys: &str, shape: (i64, i64, i64), unit: TimeUnit) -> HopSpec {
     };
     let (slide_micros, size_micros, origin_micros) = shape;
     let slice_key = usize::from(keys.contains("k_int"));
-    HopSpec { slide_micros, size_micros, origin_micros, slice_key, output_keys: keys.split(", ").map(key).collect() }
+    HopSpec {
+        slide_micros,
+        size_micros,
+        origin_micros,
+        cumulative: false,
+        slice_key,
+        output_keys: keys.split(", ").map(key).collect(),
+    }
 }
 
 #[test]
