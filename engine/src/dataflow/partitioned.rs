@@ -1,4 +1,4 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, last rows.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::exec::{MakeOperator, OperatorExec};
 use super::runtime::OperatorId;
 use super::set_operation::{SetOperationMaker, SetOperationNode};
 use super::top_n::{TopNMaker, TopNNode};
+use super::upsert::{UpsertMaker, UpsertNode};
 use super::window::{WindowMaker, WindowNode};
 
 /// The plan of `node` over `inputs`, if it is one of these.
@@ -39,6 +40,9 @@ pub async fn plan(
             let maker = SetOperationMaker::new(node);
             let keys: Vec<usize> = (0..node.columns()).collect();
             (node.id, Arc::new(maker), vec![keys.clone(), keys], node.monotone_column.as_ref())
+        } else if let Some(node) = any.downcast_ref::<UpsertNode>() {
+            let maker = UpsertMaker::new(node, inputs[0].schema());
+            (node.id, Arc::new(maker), vec![node.keys.clone()], None)
         } else {
             return Ok(None);
         };

@@ -12,6 +12,7 @@ pub mod partition_wise;
 mod row_layout;
 pub mod set_operation;
 pub mod top_n;
+pub mod upsert;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;

@@ -12,6 +12,7 @@ mod consolidated;
 mod grouping_sets;
 mod hop;
 mod join;
+mod last_row;
 mod monotone;
 mod optimize;
 mod over;
