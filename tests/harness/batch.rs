@@ -28,6 +28,11 @@ impl GrowingTable {
         Arc::new(Self { schema, rows: Default::default() })
     }
 
+    /// Puts these rows in place of all others.
+    pub fn replace(&self, rows: RecordBatch) {
+        *self.rows.lock().expect("no holder panics") = vec![rows];
+    }
+
     /// Adds rows.
     pub fn append(&self, rows: impl IntoIterator<Item = RecordBatch>) {
         self.rows.lock().expect("no holder panics").extend(rows);

@@ -16,6 +16,7 @@ mod exclusion;
 mod metadata;
 mod partition;
 mod pending;
+mod present_rows;
 mod progress;
 mod push;
 pub mod quarantine;
@@ -34,8 +35,8 @@ pub use exclusion::Exclusion;
 pub use metadata::{IncludedColumn, MetadataColumn, record_time_type};
 pub use partition::{Counts, PartitionProgress};
 pub use spec::{
-    DELETED_COLUMN, DecoderFactory, IDLE_TIMEOUT_MICROS, IngestSpec, MAX_FUTURE_SKEW_MICROS, PLACE_COLUMNS, UsedColumns,
-    is_reserved,
+    DELETED_COLUMN, DecoderFactory, IDLE_TIMEOUT_MICROS, IngestSpec, MAX_FUTURE_SKEW_MICROS, PLACE_COLUMNS,
+    UsedColumns, is_reserved,
 };
 pub use state::IngestState;
 pub use tick::IngestedTick;

@@ -149,7 +149,10 @@ impl IngestSpec {
         if self.key.iter().any(|index| *index >= self.decode.columns.len())
             || (!self.key.is_empty() && self.decode.event_time.is_some())
         {
-            return Err(Error::internal(format!("source \"{}\": a key of other columns, or with event time", self.source)));
+            return Err(Error::internal(format!(
+                "source \"{}\": a key of other columns, or with event time",
+                self.source
+            )));
         }
         let spans = [Some(self.delay_micros), self.max_future_skew_micros, self.idle_timeout_micros];
         if spans.iter().flatten().any(|span| *span < 0) {

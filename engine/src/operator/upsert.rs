@@ -41,7 +41,10 @@ impl UpsertSpec {
     /// One line: what a tick costs, and what is kept.
     pub fn explain(&self) -> String {
         let names: Vec<_> = self.keys.iter().map(|key| self.input.field(*key).name().as_str()).collect();
-        format!("last row by ({}): emit on update, cost: delta, keeps: one row a key, bounded by keys", names.join(", "))
+        format!(
+            "last row by ({}): emit on update, cost: delta, keeps: one row a key, bounded by keys",
+            names.join(", ")
+        )
     }
 }
 
@@ -68,7 +71,9 @@ impl UpsertOperator {
         let own = |name: &str, data_type| FieldRef::from(Field::new(name, data_type, false));
         let mut fields = vec![own(KEY_GROUP_COLUMN, DataType::UInt16)];
         let columns = self.rows.saved_types().enumerate();
-        fields.extend(columns.map(|(n, data_type)| FieldRef::from(Field::new(format!("__column_{n}"), data_type.clone(), true))));
+        fields.extend(
+            columns.map(|(n, data_type)| FieldRef::from(Field::new(format!("__column_{n}"), data_type.clone(), true))),
+        );
         fields.extend([own("__partition", DataType::Int32), own("__time", DataType::Int64)]);
         Arc::new(Schema::new(fields))
     }
@@ -157,5 +162,181 @@ impl Operator for UpsertOperator {
 
     fn state_keys(&self) -> usize {
         self.rows.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimeUnit;
+    use rand::seq::{IndexedRandom, SliceRandom};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// One change: key, value or deletion, and where it stands.
+    #[derive(Debug, Clone)]
+    struct Change {
+        partition: i32,
+        offset: i64,
+        time: Option<i64>,
+        key: (i64, f64),
+        value: Option<String>,
+    }
+
+    fn spec() -> UpsertSpec {
+        let columns = vec![
+            Field::new("v", DataType::Utf8, true),
+            Field::new("k", DataType::Int64, true),
+            Field::new("x", DataType::Float64, true),
+            Field::new("deleted", DataType::Boolean, false),
+            Field::new("partition", DataType::Int32, false),
+            Field::new("offset", DataType::Int64, false),
+            Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        ];
+        let output = vec![columns[1].clone(), columns[0].clone()];
+        UpsertSpec {
+            input: Arc::new(Schema::new(columns)),
+            keys: vec![1, 2],
+            output: vec![1, 0],
+            schema: Arc::new(Schema::new(output)),
+        }
+    }
+
+    fn batch(changes: &[Change]) -> Delta {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter(changes.iter().map(|change| change.value.as_deref()))),
+            Arc::new(Int64Array::from_iter_values(changes.iter().map(|change| change.key.0))),
+            Arc::new(Float64Array::from_iter_values(changes.iter().map(|change| change.key.1))),
+            Arc::new(BooleanArray::from_iter(changes.iter().map(|change| Some(change.value.is_none())))),
+            Arc::new(Int32Array::from_iter_values(changes.iter().map(|change| change.partition))),
+            Arc::new(Int64Array::from_iter_values(changes.iter().map(|change| change.offset))),
+            Arc::new(TimestampMicrosecondArray::from_iter(changes.iter().map(|change| change.time))),
+        ];
+        Delta::inserts(RecordBatch::try_new(spec().input, columns).expect("columns of their types"))
+    }
+
+    /// Rows with their weights: the key's integer, the value.
+    type Rows = BTreeMap<(i64, String), i64>;
+
+    fn add(rows: &mut Rows, deltas: &[Delta]) {
+        for delta in deltas {
+            for row in 0..delta.num_rows() {
+                let key = delta.rows.column(0).as_primitive::<Int64Type>().value(row);
+                let value = delta.rows.column(1).as_string::<i32>().value(row).to_owned();
+                *rows.entry((key, value)).or_default() += delta.weight(row);
+            }
+        }
+        rows.retain(|_, weight| *weight != 0);
+    }
+
+    /// Per key and partition the last change; of a key the newest of them.
+    fn model(seen: &[Change]) -> Rows {
+        let mut last: BTreeMap<(i64, u64), BTreeMap<i32, &Change>> = BTreeMap::new();
+        for change in seen {
+            let of_key = last.entry((change.key.0, (change.key.1 + 0.0).to_bits())).or_default();
+            let known = of_key.entry(change.partition).or_insert(change);
+            if known.offset <= change.offset {
+                *known = change;
+            }
+        }
+        let mut rows = Rows::new();
+        for partitions in last.values() {
+            let present = partitions.values().filter(|change| change.value.is_some());
+            let newest = present.max_by_key(|change| (change.time.unwrap_or(i64::MIN), change.partition));
+            if let Some(change) = newest {
+                *rows.entry((change.key.0, change.value.clone().unwrap_or_default())).or_default() += 1;
+            }
+        }
+        rows
+    }
+
+    fn log(rng: &mut ChaCha8Rng) -> Vec<Change> {
+        let partitions = *[1, 1, 3].choose(rng).expect("not empty");
+        let keys = *[1, 5, 50].choose(rng).expect("not empty");
+        let mut offsets = BTreeMap::new();
+        let mut change = || {
+            let partition = rng.random_range(0..partitions);
+            let offset: &mut i64 = offsets.entry(partition).or_default();
+            *offset += 1;
+            Change {
+                partition,
+                offset: *offset,
+                time: (rng.random_range(0..8) != 0).then(|| rng.random_range(0..20)),
+                key: (rng.random_range(0..keys), *[0.0, -0.0, 1.5].choose(rng).expect("not empty")),
+                value: (rng.random_range(0..3) != 0).then(|| format!("value {}", rng.random_range(0..3))),
+            }
+        };
+        (0..300).map(|_| change()).collect()
+    }
+
+    #[test]
+    fn rows_are_those_of_the_log_however_it_is_cut() {
+        for seed in 0..60 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let log = log(&mut rng);
+            let mut operator = UpsertOperator::try_new(spec()).expect("types with a row format");
+            let (mut rows, mut from) = (Rows::new(), 0);
+            while from < log.len() {
+                let to = (from + rng.random_range(1..60)).min(log.len());
+                let mut tick = log[from..to].to_vec();
+                // Batches of a tick come in any order.
+                tick.shuffle(&mut rng);
+                let (first, second) = tick.split_at(rng.random_range(0..=tick.len()));
+                let input = vec![vec![batch(first), batch(second)]];
+                let deltas = operator.step(input, &TickContext::default()).expect("a step");
+                let weights: Vec<i64> =
+                    deltas.iter().flat_map(|d| (0..d.num_rows()).map(|row| d.weight(row))).collect();
+                assert!(weights.iter().all(|weight| weight.abs() == 1), "seed {seed}: {weights:?}");
+                add(&mut rows, &deltas);
+                assert_eq!(rows, model(&log[..to]), "seed {seed}, after {to}");
+                assert_eq!(operator.state_keys() as i64, rows.values().sum::<i64>(), "seed {seed}, after {to}");
+                if rng.random_range(0..4) == 0 {
+                    let saved = operator.save().expect("rows");
+                    operator = UpsertOperator::try_new(spec()).expect("types with a row format");
+                    for part in saved.split(3, |group, parts| usize::from(group) % parts).expect("key groups") {
+                        operator.restore(part).expect("rows of this operator");
+                    }
+                }
+                from = to;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_deleted_takes_no_memory() {
+        let mut operator = UpsertOperator::try_new(spec()).expect("types with a row format");
+        let empty = operator.state_bytes();
+        let change = |offset: i64, value: Option<String>| Change {
+            partition: (offset % 2) as i32,
+            offset,
+            time: Some(offset),
+            key: (offset % 1_000, 0.0),
+            value,
+        };
+        for round in 0..50i64 {
+            let puts: Vec<_> = (0..1_000).map(|n| change(round * 2_000 + n, Some("x".repeat(100)))).collect();
+            let deletions: Vec<_> = (0..1_000).map(|n| change(round * 2_000 + 1_000 + n, None)).collect();
+            for changes in [puts, deletions] {
+                operator.step(vec![vec![batch(&changes)]], &TickContext::default()).expect("a step");
+            }
+            assert_eq!(operator.state_keys(), 0);
+        }
+        // What is left are places for a thousand keys, not their rows.
+        assert!(operator.state_bytes() - empty < 100_000, "{} bytes", operator.state_bytes());
+    }
+
+    #[test]
+    fn state_of_another_operator_is_refused() {
+        let other = UpsertSpec { keys: vec![1], ..spec() };
+        let mut operator = UpsertOperator::try_new(other).expect("types with a row format");
+        let change = Change { partition: 0, offset: 0, time: None, key: (1, 1.0), value: Some("x".into()) };
+        operator.step(vec![vec![batch(&[change])]], &TickContext::default()).expect("a step");
+        let saved = operator.save().expect("rows");
+        let restored = UpsertOperator::try_new(spec()).expect("types with a row format").restore(saved);
+        assert_eq!(restored.map_err(|error| error.kind()), Err(crate::ErrorKind::Data));
     }
 }

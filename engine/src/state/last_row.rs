@@ -118,7 +118,8 @@ impl LastRows {
         }
         let in_key = |column: &usize| keys.contains(column) && !has_floats(&types[*column]);
         let kept: Vec<usize> = output.iter().copied().filter(|column| !in_key(column)).collect();
-        let codec = |columns: &[usize]| RowCodec::try_new(columns.iter().map(|column| types[*column].clone()).collect());
+        let codec =
+            |columns: &[usize]| RowCodec::try_new(columns.iter().map(|column| types[*column].clone()).collect());
         let (key_codec, row_codec) = (codec(&keys)?, codec(&kept)?);
         Ok(Self {
             index: KeyIndex::new(key_codec.fixed_width()),
@@ -237,8 +238,12 @@ impl LastRows {
             let Origin { partition, time } = self.origins[slot as usize];
             rows.extend(self.row(slot).map(|row| KeptRow { slot, partition, time, row }));
             let others = self.shadowed.get(&slot).into_iter().flatten();
-            let kept =
-                |(partition, other): (&i32, &'a Shadowed)| KeptRow { slot, partition: *partition, time: other.time, row: &other.row };
+            let kept = |(partition, other): (&i32, &'a Shadowed)| KeptRow {
+                slot,
+                partition: *partition,
+                time: other.time,
+                row: &other.row,
+            };
             rows.extend(others.map(kept));
         }
         rows

@@ -8,9 +8,9 @@ use engine::Error;
 use engine::dataflow::scan::DeltaTable;
 use engine::engine::SourceDefinition;
 use engine::format::DecodeSpec;
+use engine::format::json::EPOCH_UNIT;
 use engine::format::json::JsonDecoder;
 use engine::format::json::keyed::{Envelope, JsonKeyedDecoder};
-use engine::format::json::EPOCH_UNIT;
 use engine::ingest::{DecoderFactory, IncludedColumn, IngestSpec};
 use engine::source::connector;
 use sql::SqlError;
@@ -24,8 +24,7 @@ const RECORD_BYTES_MAX: usize = 16 << 20;
 const DEPTH_MAX: usize = 64;
 
 /// Options that are the engine's, not the connector's.
-const ENGINE_OPTIONS: [&str; 4] =
-    ["max_future_skew", "record_bytes_max", "error_payload_bytes_max", TIMESTAMP_UNIT];
+const ENGINE_OPTIONS: [&str; 4] = ["max_future_skew", "record_bytes_max", "error_payload_bytes_max", TIMESTAMP_UNIT];
 
 /// The option that says what integers in timestamp columns count, and the units it takes.
 const TIMESTAMP_UNIT: &str = "timestamp_unit";
@@ -55,7 +54,8 @@ pub fn decoder_factory(create: &CreateSource) -> Result<DecoderFactory, SqlError
         statement::Envelope::Upsert => Some(Envelope::Upsert),
         statement::Envelope::Debezium => Some(Envelope::Debezium),
     };
-    let unit = create.options.iter().find(|(name, _)| name == TIMESTAMP_UNIT).map(|(_, unit)| unit.trim().to_lowercase());
+    let unit =
+        create.options.iter().find(|(name, _)| name == TIMESTAMP_UNIT).map(|(_, unit)| unit.trim().to_lowercase());
     if let Some(unit) = unit.as_ref().filter(|unit| !TIMESTAMP_UNITS.contains(&unit.as_str())) {
         let message = format!("invalid value for option \"{TIMESTAMP_UNIT}\": \"{unit}\" is not s, ms, us or ns");
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
@@ -142,9 +142,9 @@ pub fn columns(create: &CreateSource) -> Vec<FieldRef> {
     create.columns.iter().cloned().chain(included.map(|column| Arc::new((&column).into()))).collect()
 }
 
-fn included(kind: sql::statement::MetadataColumn, name: &str) -> IncludedColumn {
+fn included(kind: statement::MetadataColumn, name: &str) -> IncludedColumn {
     use engine::ingest::MetadataColumn as To;
-    use sql::statement::MetadataColumn as From;
+    use statement::MetadataColumn as From;
     let column = match kind {
         From::Partition => To::Partition,
         From::Offset => To::Offset,

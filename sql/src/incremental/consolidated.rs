@@ -15,7 +15,8 @@ pub fn is_consolidated(plan: &LogicalPlan) -> bool {
         LogicalPlan::Projection(projection) => keeps_every_column(projection) && is_consolidated(&projection.input),
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
-            node.downcast_ref::<AggregateNode>().is_some() || node.downcast_ref::<UpsertNode>().is_some_and(UpsertNode::is_set)
+            node.downcast_ref::<AggregateNode>().is_some()
+                || node.downcast_ref::<UpsertNode>().is_some_and(UpsertNode::is_set)
         }
         _ => false,
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::logical_plan::TableScanBuilder;
 use datafusion::logical_expr::{Extension, LogicalPlan, TableScan};
 use engine::dataflow::scan::DeltaTable;
 use engine::dataflow::upsert::UpsertNode;
@@ -27,7 +28,7 @@ impl Rewriter {
         let projection = all.map(|name| records.schema.index_of(name)).collect::<Result<Vec<_>, _>>();
         let projection = projection.map_err(datafusion::error::DataFusionError::from)?;
         let source = provider_as_source(Arc::new(records));
-        let input = TableScan::try_new(scan.table_name.clone(), source, Some(projection), vec![], None)?;
+        let input = TableScanBuilder::new(scan.table_name.clone(), source).with_projection(Some(projection)).build()?;
         let node = UpsertNode {
             id: self.next_operator(),
             input: Arc::new(LogicalPlan::TableScan(input)),

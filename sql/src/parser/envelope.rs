@@ -57,7 +57,8 @@ impl PrimaryKey {
                 return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message).at(*position));
             };
             let column = &mut columns[place];
-            if matches!(column.data_type(), DataType::List(_) | DataType::Struct(_)) || column.extension_type_name() == Some(crate::types::JSON)
+            if matches!(column.data_type(), DataType::List(_) | DataType::Struct(_))
+                || column.extension_type_name() == Some(crate::types::JSON)
             {
                 let message = format!("column \"{name}\" is of a type that cannot be in a primary key");
                 return Err(SqlError::unsupported(message).at(*position));
@@ -152,11 +153,13 @@ pub(crate) fn check(
     if envelope == Envelope::None {
         let Some(key) = key else { return Ok(vec![]) };
         let error = SqlError::unsupported("PRIMARY KEY in a source with ENVELOPE NONE is not supported");
-        let hint = "Each of its records is a row of its own. With ENVELOPE UPSERT the last record of each key is the row.";
+        let hint =
+            "Each of its records is a row of its own. With ENVELOPE UPSERT the last record of each key is the row.";
         return Err(error.hint(hint).at(key.position));
     }
     let Some(key) = key else {
-        let error = SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, format!("ENVELOPE {envelope} needs a primary key"));
+        let error =
+            SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, format!("ENVELOPE {envelope} needs a primary key"));
         return Err(placed(error.hint("Add PRIMARY KEY (column, …) to the columns."), at));
     };
     if let Some(watermark) = watermark {

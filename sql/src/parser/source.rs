@@ -146,7 +146,9 @@ impl Elements {
                 break;
             };
             if nullable.is_some_and(|earlier| earlier != this) {
-                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position));
+                return Err(
+                    SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position)
+                );
             }
             nullable = Some(this);
         }

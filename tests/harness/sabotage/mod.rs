@@ -9,6 +9,7 @@ mod join;
 mod over;
 mod plan;
 mod restart;
+mod upsert;
 
 use arrow::array::RecordBatch;
 use engine::dataflow::Dataflow;
@@ -16,6 +17,7 @@ use engine::dataflow::execution::SavedView;
 use engine::dataflow::runtime::TickInput;
 use engine::delta::Delta;
 use engine::ingest::{IngestState, IngestedTick};
+use sql::statement::Envelope;
 
 use super::case::Case;
 use super::query::Shape;
@@ -75,6 +77,14 @@ pub enum Bug {
     PartitionedTooFinely,
     /// Plan: INTERSECT ALL and EXCEPT ALL forget how often a row is there.
     CopiesForgotten,
+    /// Plan: the old row of a key stays when a new one comes.
+    OldRowStays,
+    /// Plan: keys that are written differently are different keys.
+    KeyComparedAsText,
+    /// Input: a deletion deletes nothing.
+    TombstoneIgnored,
+    /// Input: of a key's records in a tick the first counts, not the last.
+    FirstRecordWins,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -125,7 +135,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 53] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -152,6 +162,10 @@ impl Bug {
         Self::PartitionsEvictedEarly,
         Self::PartitionedTooFinely,
         Self::CopiesForgotten,
+        Self::OldRowStays,
+        Self::KeyComparedAsText,
+        Self::TombstoneIgnored,
+        Self::FirstRecordWins,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -182,6 +196,7 @@ impl Bug {
         let view = case.query.create_text();
         let mut restarts = case.restarts.iter().flatten();
         let joins = matches!(case.query.shape, Shape::Join(_));
+        let is_keyed = case.feeds[0].envelope != Envelope::None;
         match self {
             Self::HopTooShort | Self::HopBeginsLate => view.contains("hop(") && view.contains("GROUP BY"),
             Self::ClosesEarly | Self::ClosesLate | Self::WatermarkStuck | Self::ClosedGroupLost => {
@@ -199,6 +214,7 @@ impl Bug {
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
             Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
+            Self::OldRowStays | Self::KeyComparedAsText | Self::TombstoneIgnored | Self::FirstRecordWins => is_keyed,
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
             Self::OffsetUncounted | Self::LateRowsUnlisted => true,
             Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
@@ -248,6 +264,7 @@ impl Sabotage {
     /// DataFusion's, if it does not take the tampered plan.
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         self.acted |= plan::tamper(self.bug, &mut dataflow.plan)? | over::tamper(self.bug, &mut dataflow.plan)?;
+        self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }
 

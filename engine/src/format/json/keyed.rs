@@ -104,7 +104,8 @@ impl JsonKeyedDecoder {
         let Self { rows, key, key_columns, .. } = self;
         let values = || key_columns.iter().map(|column| rows.slots[*column]).enumerate();
         let complete = values().all(|(_, value)| !value.kind().is_null());
-        let differs = |(index, value): (usize, Value)| !value.kind().is_null() && !key.is_written(index, value.raw(bytes));
+        let differs =
+            |(index, value): (usize, Value)| !value.kind().is_null() && !key.is_written(index, value.raw(bytes));
         if !values().any(differs) {
             return Ok(complete);
         }
