@@ -118,7 +118,7 @@ fn spelled(rng: &mut impl Rng, key: &[(&str, Value)]) -> String {
     let object = format!("{{{}}}", fields.join(","));
     match (rng.random_range(0..8), key) {
         (0, _) => format!("{{\"schema\":null,\"payload\":{object}}}"),
-        (1, _) => format!("{{\"other\":[1],{}}}", &object[1..]).replace(",}", "}"),
+        (1, _) => format!("{{\"other\":[1],{}", &object[1..]),
         (2, [(_, value)]) => value.to_string(),
         (3, [(_, Value::String(text))]) if !text.starts_with(['"', '{']) => text.clone(),
         (4, [(_, Value::Number(number))]) => format!("\"{number}\""),

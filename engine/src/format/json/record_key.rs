@@ -22,6 +22,8 @@ pub(super) struct RecordKey {
     /// Keeps the values, to hold two spellings against each other.
     compared: JsonDecoder,
     wrapper: JsonDecoder,
+    /// Whether fields called `schema` and `payload` are a wrapper's, and not the key's own.
+    unwraps: bool,
     /// Each column's name with its quotes and the colon behind them.
     names: Vec<Vec<u8>>,
     /// Whether the key is one text: then its bytes need no quotes.
@@ -46,6 +48,7 @@ impl RecordKey {
             checked: decoder(vec![])?,
             compared: decoder((0..columns.len()).collect())?,
             wrapper: super::keyed::fields_decoder(&["schema", "payload"], spec)?,
+            unwraps: !columns.iter().any(|field| ["schema", "payload"].contains(&field.name().as_str())),
             names: columns.iter().map(|field| [quoted(field.name().as_bytes()), vec![b':']].concat()).collect(),
             is_text: columns.len() == 1 && columns.iter().all(is_text),
             fields: Vec::new(),
@@ -84,7 +87,7 @@ impl RecordKey {
     pub fn read(&mut self, key: &[u8]) -> std::result::Result<(), DecodeError> {
         let named = |error: DecodeError| DecodeError { detail: format!("the record's key: {}", error.detail), ..error };
         let key = key.trim_ascii();
-        let inner = if key.starts_with(b"{") { wrapped(&mut self.wrapper, key) } else { None };
+        let inner = if self.unwraps && key.starts_with(b"{") { wrapped(&mut self.wrapper, key) } else { None };
         let key = inner.map_or(key, |inner| key[inner.payload].trim_ascii());
         if key.starts_with(b"{") { self.read_object(key) } else { self.read_bare(key) }.map_err(named)
     }
@@ -123,7 +126,7 @@ impl RecordKey {
         let as_json = self.read_value(value);
         if as_json.is_err() && !is_string {
             // Dates, numbers beyond JSON's and the like are written without quotes, too.
-            return self.read_value(&quoted(value)).or(as_json);
+            return self.read_value(&quoted(value));
         }
         as_json
     }

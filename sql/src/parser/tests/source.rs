@@ -292,7 +292,12 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
             "SECRET",
         ),
         ("CREATE SOURCE s (a int) $WITH ENVELOPE UPSERT", "42P17", "ENVELOPE UPSERT needs a primary key", "UPSERT"),
-        ("CREATE SOURCE s (a int) $WITH ENVELOPE DEBEZIUM", "42P17", "ENVELOPE DEBEZIUM needs a primary key", "DEBEZIUM"),
+        (
+            "CREATE SOURCE s (a int) $WITH ENVELOPE DEBEZIUM",
+            "42P17",
+            "ENVELOPE DEBEZIUM needs a primary key",
+            "DEBEZIUM",
+        ),
         ("CREATE SOURCE s (a int) $WITH ENVELOPE MAXWELL", "0A000", "ENVELOPE MAXWELL is not supported", "MAXWELL"),
         ("CREATE SOURCE s (a int) $WITH ENVELOPE NONE ENVELOPE NONE", "42601", "ENVELOPE given twice", "ENVELOPE NONE"),
         (
@@ -344,12 +349,7 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
             "__offset",
         ),
         ("CREATE SOURCE s (a int) FORMAT AVRO", "0A000", "FORMAT AVRO is not supported", "AVRO"),
-        (
-            "CREATE SOURCE s (a int) FORMAT UPSERT ENCODE JSON",
-            "42P17",
-            "ENVELOPE UPSERT needs a primary key",
-            "UPSERT",
-        ),
+        ("CREATE SOURCE s (a int) FORMAT UPSERT ENCODE JSON", "42P17", "ENVELOPE UPSERT needs a primary key", "UPSERT"),
         (
             "CREATE SOURCE s (a int) FORMAT UPSERT ENCODE AVRO",
             "0A000",

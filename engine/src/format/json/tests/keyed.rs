@@ -119,7 +119,7 @@ fn keys_that_are_none_and_payloads_that_contradict_them_are_errors() {
     );
     assert_eq!(
         decode(&mut decoder, Some("abc"), row),
-        wrong(ErrorReason::Malformed, "the record's key: expected a value, found abc} at byte 6")
+        wrong(ErrorReason::WrongType, "the record's key: column \"id\": expected bigint, found \"abc\" at byte 6")
     );
     assert!(decode(&mut decoder, Some("7,\"id\":7"), row).is_err(), "that is no single value");
     assert!(decode(&mut decoder, Some(""), row).is_err(), "an empty key is no number");
