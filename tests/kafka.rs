@@ -337,7 +337,7 @@ fn a_compacted_topic_gives_a_later_view_the_same_rows() {
     let next = AtomicI64::new(0);
     served.until("SELECT count(*) FROM records WHERE value < 190", |left| {
         let value = next.fetch_add(1, Ordering::Relaxed);
-        [100, 101].map(|key| change(key, Some(1000 + value)));
+        [100, 101].iter().for_each(|key| change(*key, Some(1000 + value)));
         producer.flush(DELIVERY_PATIENCE).expect("delivered");
         left == ["0"]
     });

@@ -16,7 +16,7 @@ use crate::state::key_group::key_groups;
 use crate::state::last_row::{KeptRow, LastRows, Places};
 
 /// Columns behind the records' own: deleted, partition, offset, timestamp.
-pub const PLACE_COLUMNS: usize = 4;
+const COLUMNS_BEHIND: usize = 4;
 
 /// The table that rows are saved in.
 const ROWS_TABLE: &str = "rows";
@@ -61,7 +61,7 @@ impl UpsertOperator {
     /// # Errors
     /// `Unsupported` for a type that has no row format, `Internal` for columns that are not there.
     pub fn try_new(spec: UpsertSpec) -> Result<Self> {
-        let own = spec.input.fields().len().checked_sub(PLACE_COLUMNS);
+        let own = spec.input.fields().len().checked_sub(COLUMNS_BEHIND);
         let own = own.ok_or_else(|| Error::internal("records without their places"))?;
         let types: Vec<DataType> = spec.input.fields()[..own].iter().map(|field| field.data_type().clone()).collect();
         Ok(Self { rows: LastRows::try_new(&types, spec.keys.clone(), spec.output.clone())?, spec })
@@ -93,7 +93,7 @@ impl UpsertOperator {
 /// A batch's own columns and its places.
 fn split(batch: &RecordBatch) -> Result<(&[ArrayRef], Places<'_>)> {
     let wrong = || Error::internal("records without their places");
-    let own = batch.num_columns().checked_sub(PLACE_COLUMNS).ok_or_else(wrong)?;
+    let own = batch.num_columns().checked_sub(COLUMNS_BEHIND).ok_or_else(wrong)?;
     let (columns, places) = batch.columns().split_at(own);
     let places = Places {
         deleted: places[0].as_boolean_opt().ok_or_else(wrong)?,

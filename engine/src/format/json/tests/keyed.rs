@@ -197,7 +197,7 @@ fn what_is_no_change_of_a_row_is_an_error() {
             ErrorReason::KeyMismatch,
             "the record's key has \"id\":1, its payload \"id\":2",
         ),
-        (r#"{"op": "c", "after": "#, ErrorReason::Malformed, "the record is cut short at byte 22"),
+        (r#"{"op": "c", "after": "#, ErrorReason::Malformed, "the record is cut short at byte 20"),
     ] {
         assert_eq!(decode(&mut decoder, Some("1"), Some(event)), Err((reason, detail.to_owned())), "{event}");
     }
