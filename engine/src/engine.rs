@@ -285,7 +285,7 @@ impl Engine {
         view: &mut RunningView,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let (mut approaches, waiting) = (0, Instant::now());
+        let (mut approaches, mut waits_since) = (0, None);
         loop {
             let positions = self.positions(names)?;
             let template = self.template()?;
@@ -302,7 +302,7 @@ impl Engine {
             if cancelled() {
                 return Err(Error::new(ErrorKind::Cancelled, "the view's creation was cancelled"));
             }
-            if unsettled && waiting.elapsed() < SETTLE_PATIENCE {
+            if unsettled && waits_since.get_or_insert_with(Instant::now).elapsed() < SETTLE_PATIENCE {
                 // The live reading is about to read what it has not, for it is told of new records.
                 std::thread::sleep(SETTLE_LOOK);
                 continue;
