@@ -1,6 +1,8 @@
 //! Views that come, are replaced and go while records flow, on a running engine over a log in memory; definitions that
 //! are kept; the longest statements.
 
+#[path = "lifecycle/compacted.rs"]
+mod compacted;
 #[path = "lifecycle/definitions.rs"]
 mod definitions;
 #[path = "lifecycle/idle.rs"]
@@ -15,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use engine::dataflow::Dataflow;
 use engine::engine::{Engine, EngineConfig, SourceDefinition};
-use engine::format::json::JsonDecoder;
 use engine::source::SourceOpener;
 use engine::source::memory::MemoryLog;
 use engine::time::{Clock, SystemClock};
+use harness::feed::{Feed, ROWS};
 use harness::run;
+use server::database::{decoder_factory, ingest_spec_of};
 
 struct Bench {
     engine: Engine,
@@ -37,12 +40,22 @@ impl Bench {
 
     /// The same by another clock, and with the log opened another way.
     fn with(partitions: usize, clock: Arc<dyn Clock>, open: impl Fn(MemoryLog) -> Arc<dyn SourceOpener>) -> Self {
-        let (catalog, spec) = run::catalog();
+        Self::of([ROWS; 2], partitions, clock, open)
+    }
+
+    /// The same over sources whose records are these.
+    fn of(
+        feeds: [Feed; 2],
+        partitions: usize,
+        clock: Arc<dyn Clock>,
+        open: impl Fn(MemoryLog) -> Arc<dyn SourceOpener>,
+    ) -> Self {
+        let (catalog, sources) = run::catalog(feeds);
         let (log, other) = (MemoryLog::new("t", partitions), MemoryLog::new("u", partitions));
         let engine = Engine::start(EngineConfig::default(), clock).expect("a tick thread");
-        let factory: engine::ingest::DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
-        for (name, opener) in [("s", open(log.clone())), ("o", Arc::new(other.clone()) as Arc<dyn SourceOpener>)] {
-            let (name, spec, factory) = (name.to_owned(), spec.clone(), factory.clone());
+        for (source, opener) in sources.iter().zip([open(log.clone()), Arc::new(other.clone())]) {
+            let spec = ingest_spec_of(source).expect("valid options");
+            let (name, factory) = (source.name.clone(), decoder_factory(source).expect("valid options"));
             engine.create_source(SourceDefinition { name, spec, factory, opener }).expect("a log in memory");
         }
         Self { engine, log, other, catalog }

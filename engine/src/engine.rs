@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -34,6 +34,10 @@ const APPROACHES_MAX: usize = 16;
 
 /// How often a caller that waits for the tick thread looks whether it was cancelled.
 const CANCEL_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a view over a compacted log waits for the live reading to come to the log's end, and how often it looks.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
 
 /// The stack of a thread that drops or walks plans, whose depth is that of the longest expression accepted.
 pub const STACK_BYTES: usize = 8 << 20;
@@ -289,21 +293,27 @@ impl Engine {
         view: &mut RunningView,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let mut approaches = 0;
+        let (mut approaches, mut waits_since) = (0, None);
         loop {
             let positions = self.positions(names)?;
             let template = self.template()?;
-            let mut most = 0;
+            let (mut most, mut unsettled) = (0, false);
             for backfill in backfills.iter_mut() {
                 let Some(Some(position)) = positions.get(backfill.source()) else { continue };
                 let behind = backfill.behind(position);
                 most = most.max(behind);
-                if behind > JOIN_RECORDS_MAX {
+                if behind > JOIN_RECORDS_MAX || backfill.is_unread() {
                     backfill.run(position, view, &template, SILENCE_MAX, cancelled)?;
                 }
+                unsettled |= !backfill.is_unread() && !backfill.is_settled(position);
             }
             if cancelled() {
                 return Err(Error::new(ErrorKind::Cancelled, "the view's creation was cancelled"));
+            }
+            if unsettled && waits_since.get_or_insert_with(Instant::now).elapsed() < SETTLE_PATIENCE {
+                // The live reading is about to read what it has not, for it is told of new records.
+                std::thread::sleep(SETTLE_LOOK);
+                continue;
             }
             approaches += usize::from(most <= JOIN_RECORDS_MOST);
             if most <= JOIN_RECORDS_MAX || approaches > APPROACHES_MAX {

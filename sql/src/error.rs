@@ -43,6 +43,7 @@ impl SqlState {
     pub const UNDEFINED_PARAMETER: Self = Self("42P02");
     pub const WINDOWING_ERROR: Self = Self("42P20");
     pub const INVALID_OBJECT_DEFINITION: Self = Self("42P17");
+    pub const INVALID_TABLE_DEFINITION: Self = Self("42P16");
     pub const CANNOT_COERCE: Self = Self("42846");
     pub const CARDINALITY_VIOLATION: Self = Self("21000");
     pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");

@@ -135,6 +135,10 @@ pub struct CreateSource {
     pub or_replace: bool,
     /// The declared columns, as Arrow fields ([`crate::parser`] maps the SQL types).
     pub columns: Vec<FieldRef>,
+    /// The columns of the primary key, by index, in the order given; empty without one.
+    pub primary_key: Vec<usize>,
+    /// What its records are.
+    pub envelope: Envelope,
     /// The watermark, if one is declared.
     pub watermark: Option<WatermarkDefinition>,
     /// `INCLUDE` metadata columns in the order given, each with its column name.
@@ -143,6 +147,39 @@ pub struct CreateSource {
     pub options: Vec<(String, String)>,
     /// Where reading starts (from the options `start`, `start_timestamp`, `start_offsets`).
     pub start: StartPosition,
+}
+
+/// `ENVELOPE …`: what a source's records are to its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Envelope {
+    /// Each record is a row of its own.
+    #[default]
+    None,
+    /// The last record of each key is a row; one without payload deletes it.
+    Upsert,
+    /// Records are Debezium's change events.
+    Debezium,
+}
+
+impl Envelope {
+    /// What FORMAT calls it.
+    pub fn format_name(self) -> &'static str {
+        if self == Self::None { "PLAIN" } else { self.name() }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Upsert => "UPSERT",
+            Self::Debezium => "DEBEZIUM",
+        }
+    }
+}
+
+impl std::fmt::Display for Envelope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// `WATERMARK FOR column AS column - INTERVAL '…' [IDLE TIMEOUT INTERVAL '…']`.

@@ -6,6 +6,8 @@ use engine::ingest::{Counts, IngestedTick};
 use engine::source::{Offsets, RawRecord};
 use engine::tick::core::SourceTables;
 
+use super::keyed::LastRecords;
+
 /// What is known beforehand of a partition's share of a tick.
 #[derive(Debug, PartialEq, Eq)]
 struct Expected {
@@ -16,7 +18,8 @@ struct Expected {
     bytes: u64,
 }
 
-/// Holds what a tick took against the records it was given, and the next offsets before and after them.
+/// Holds what a tick took against the records it was given, and the next offsets before and after them; `keyed` where these
+/// are changes of rows.
 ///
 /// # Errors
 /// The partition and the counts that do not add up.
@@ -25,6 +28,7 @@ pub fn check_tick(
     records: &[RawRecord<'_>],
     before: &Offsets,
     after: &Offsets,
+    keyed: Option<&LastRecords>,
 ) -> Result<(), String> {
     for (partition, to) in after {
         let counts = tick.counts.get(partition).copied().unwrap_or_default();
@@ -50,8 +54,9 @@ pub fn check_tick(
     }
     let total = tick.total();
     let rows = |table: &Option<RecordBatch>| table.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+    let changes = keyed.map_or(total.accepted, |keyed| keyed.changes(total.accepted, total.tombstones));
     let listed = (tick.rows() as u64, rows(&tick.late), rows(&tick.errors));
-    if listed != (total.accepted, total.late, total.errors) {
+    if listed != (changes, total.late, total.errors) {
         return Err(format!("accounting: (accepted, late, errors) rows are {listed:?}, but {total:?}"));
     }
     Ok(())

@@ -28,6 +28,13 @@ impl GrowingTable {
         Arc::new(Self { schema, rows: Default::default() })
     }
 
+    /// Puts these rows in place of all others. Of none there is no batch: DataFusion's count(DISTINCT constant) takes a batch
+    /// without rows for a value.
+    pub fn replace(&self, rows: RecordBatch) {
+        let batches = if rows.num_rows() > 0 { vec![rows] } else { vec![] };
+        *self.rows.lock().expect("no holder panics") = batches;
+    }
+
     /// Adds rows.
     pub fn append(&self, rows: impl IntoIterator<Item = RecordBatch>) {
         self.rows.lock().expect("no holder panics").extend(rows);

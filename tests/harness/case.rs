@@ -10,6 +10,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::compare;
+use super::feed::{Feed, ROWS};
 use super::query::{Query, Shape};
 use super::run::Run;
 use super::sabotage::Bug;
@@ -20,6 +21,8 @@ use super::stream::{Record, StreamShape};
 pub struct Case {
     /// The view.
     pub query: Query,
+    /// What the records of `s` and of `o` are.
+    pub feeds: [Feed; 2],
     /// The topic's partitions.
     pub partitions: i32,
     /// The topic, in production order.
@@ -39,12 +42,19 @@ impl Case {
     pub fn of(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let partitions = *[1, 2, 7].choose(&mut rng).expect("not empty");
-        let mut records = StreamShape::random(&mut rng, partitions).records(&mut rng);
-        let query = Query::random(&mut rng);
+        let feeds = feeds(seed);
+        let shape = StreamShape::random(&mut rng, partitions);
+        let mut records = feeds[0].records(&shape, &mut rng);
+        let mut query = Query::random(&mut rng);
+        // Over rows that change no window is ever final.
+        while feeds != [ROWS; 2] && query.emit_on_close {
+            query = Query::random(&mut rng);
+        }
         if let Shape::Join(join) = &query.shape {
             records.truncate(join.records_max);
             if join.reads_other() {
-                let mut others = StreamShape::random(&mut rng, partitions).records(&mut rng);
+                let shape = StreamShape::random(&mut rng, partitions);
+                let mut others = feeds[1].records(&shape, &mut rng);
                 others.truncate(join.records_max);
                 others.iter_mut().for_each(|record| record.of_other = true);
                 records = shuffled_together(&mut rng, records, others);
@@ -62,7 +72,7 @@ impl Case {
         let restart = |rng: &mut ChaCha8Rng| (rng.random_range(0..6) == 0).then(|| parallelism(rng));
         let restarts = cuts.iter().map(|_| restart(&mut rng)).collect();
         let parallelism = parallelism(&mut rng);
-        Self { query, partitions, records, cuts, restarts, parallelism, evict: rng.random_bool(0.8) }
+        Self { query, feeds, partitions, records, cuts, restarts, parallelism, evict: rng.random_bool(0.8) }
     }
 
     /// The same input and view under other cuts, restarts and parallelism.
@@ -119,6 +129,7 @@ impl Case {
     fn begin(&self, bug: Option<Bug>) -> Result<Run, String> {
         Run::new(
             &self.query.create_text(),
+            self.feeds,
             self.query.reads_other(),
             self.partitions,
             self.config(self.parallelism),
@@ -155,6 +166,13 @@ impl Case {
         let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
         CoreConfig { execution: ExecutionConfig { parallelism, tasks }, evict: self.evict, ..Default::default() }
     }
+}
+
+/// What the sources' records are. Most are rows.
+fn feeds(seed: u64) -> [Feed; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xfeed);
+    let mut feed = || if rng.random_range(0..3) == 0 { Feed::keyed(&mut rng) } else { ROWS };
+    [feed(), feed()]
 }
 
 /// Two topics' records in one line, each topic's in its order; sometimes one topic is well ahead.

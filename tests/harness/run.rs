@@ -7,20 +7,21 @@ use arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
 use engine::dataflow::Dataflow;
 use engine::delta::Delta;
-use engine::format::json::JsonDecoder;
-use engine::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
+use engine::ingest::{DecoderFactory, Ingest, IngestedTick, UsedColumns};
 use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
 use engine::view::MaterializedView;
-use server::database::{ingest_spec_of, plan_view};
+use server::database::{decoder_factory, ingest_spec_of, plan_view};
 use sql::catalog::{Catalog, Definition, NewObject};
-use sql::statement::Statement;
+use sql::statement::{CreateSource, Statement};
 
 use super::accounting;
 use super::batch::{Batch, GrowingTable};
+use super::feed::Feed;
+use super::keyed::LastRecords;
 use super::sabotage::{Bug, Sabotage};
-use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, create_other};
+use super::stream::{RECORD_TIME_MILLIS, Record};
 
 /// When the first tick is, and how long after it the next, µs.
 const FIRST_TICK_MICROS: i64 = 1_000_000;
@@ -32,6 +33,9 @@ struct Reading {
     /// A second reading that materialises every column: what the oracle takes for the accepted rows.
     all: Ingest,
     table: Arc<GrowingTable>,
+    /// What its records come to, if they are changes of rows.
+    keyed: Option<LastRecords>,
+    factory: DecoderFactory,
     next_offsets: Offsets,
 }
 
@@ -48,26 +52,23 @@ pub struct Run {
     sabotage: Option<Sabotage>,
 }
 
-/// The catalog with both sources; what is read of each is the same.
-pub fn catalog() -> (Arc<Catalog>, IngestSpec) {
-    let (mut catalog, mut spec) = (Catalog::default(), None);
-    for text in [CREATE_SOURCE.to_owned(), create_other()] {
+/// The catalog with both sources, and these.
+pub fn catalog(feeds: [Feed; 2]) -> (Arc<Catalog>, [CreateSource; 2]) {
+    let mut catalog = Catalog::default();
+    let sources = [(0, "s"), (1, "o")].map(|(index, name)| {
+        let text = feeds[index].create(name);
         let parsed = sql::parser::parse(&text).expect("a valid statement").remove(0);
         let Statement::CreateSource(create) = parsed.statement else { unreachable!("a CREATE SOURCE") };
-        spec.get_or_insert(ingest_spec_of(&create).expect("valid options"));
         catalog = catalog.with(NewObject {
             name: create.name.clone(),
             text,
             columns: create.columns.clone(),
-            definition: Definition::Source(Arc::new(*create)),
+            definition: Definition::Source(Arc::new(create.as_ref().clone())),
             reads: Default::default(),
         });
-    }
-    (Arc::new(catalog), spec.expect("two sources"))
-}
-
-fn factory() -> DecoderFactory {
-    Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)))
+        *create
+    });
+    (Arc::new(catalog), sources)
 }
 
 /// The functions a view may call; made once.
@@ -89,19 +90,27 @@ pub fn plan(catalog: &Arc<Catalog>, create: &str) -> Result<server::database::Pl
 }
 
 impl Reading {
-    fn new(name: &'static str, spec: &IngestSpec, dataflow: &Dataflow, partitions: i32) -> engine::Result<Self> {
+    fn new(create: &CreateSource, name: &'static str, dataflow: &Dataflow, partitions: i32) -> Result<Self, String> {
+        let spec = ingest_spec_of(create).map_err(text)?;
+        let factory = decoder_factory(create).map_err(text)?;
         let mut used = spec.clone();
         let columns = used.decode.columns.iter().enumerate();
         let wanted = dataflow.inputs.get(name).cloned().unwrap_or_default();
         let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
-        used.set_used(&UsedColumns { columns, metadata: vec![] })?;
+        let metadata = spec.metadata.iter().enumerate().filter(|(_, included)| wanted.contains(&included.name));
+        let metadata = metadata.map(|(index, _)| index).collect();
+        used.set_used(&UsedColumns { columns, metadata }).map_err(text)?;
         let mut every = spec.clone();
         let columns = (0..every.decode.columns.len()).collect();
-        every.set_used(&UsedColumns { columns, metadata: vec![] })?;
-        let table = GrowingTable::new(every.output_schema());
-        let (ingest, all) = (Ingest::new(used, factory())?, Ingest::new(every, factory())?);
+        let metadata = (0..every.metadata.len()).collect();
+        every.set_used(&UsedColumns { columns, metadata }).map_err(text)?;
+        let keyed = LastRecords::new(&spec, create.envelope);
+        let table =
+            GrowingTable::new(keyed.as_ref().map_or_else(|| every.output_schema(), |keyed| keyed.schema().clone()));
+        let ingest = Ingest::new(used, factory.clone()).map_err(text)?;
+        let all = Ingest::new(every, factory.clone()).map_err(text)?;
         let next_offsets = (0..partitions).map(|partition| (partition, 0)).collect();
-        Ok(Self { name, ingest, all, table, next_offsets })
+        Ok(Self { name, ingest, all, table, keyed, factory, next_offsets })
     }
 
     fn take(
@@ -119,8 +128,8 @@ impl Reading {
             raw.push(RawRecord {
                 partition: record.partition,
                 offset: *offset,
-                timestamp_ms: Some(RECORD_TIME_MILLIS),
-                key: None,
+                timestamp_ms: Some(RECORD_TIME_MILLIS + record.time_shift),
+                key: record.key.as_deref().map(str::as_bytes),
                 payload: record.payload.as_deref().map(str::as_bytes),
                 headers: Headers::default(),
             });
@@ -137,12 +146,18 @@ impl Reading {
         if let Some(sabotage) = sabotage {
             sabotage.ingested(&mut taken);
         }
-        accounting::check_tick(&taken, &raw, &before, &self.next_offsets)?;
+        accounting::check_tick(&taken, &raw, &before, &self.next_offsets, self.keyed.as_ref())?;
         if (&all.counts, all.watermark) != (&taken.counts, taken.watermark) {
             let (all, used) = ((&all.counts, all.watermark), (&taken.counts, taken.watermark));
             return Err(format!("what is accepted depends on the columns used: {used:?}, with every column {all:?}"));
         }
-        self.table.append(all.batches);
+        match &mut self.keyed {
+            None => self.table.append(all.batches),
+            Some(keyed) => {
+                keyed.absorb(&raw, &all.batches)?;
+                self.table.replace(keyed.rows()?);
+            }
+        }
         Ok(taken)
     }
 }
@@ -155,20 +170,21 @@ impl Run {
     /// What the planner refuses.
     pub fn new(
         create: &str,
+        feeds: [Feed; 2],
         reads_other: bool,
         partitions: i32,
         config: CoreConfig,
         bug: Option<Bug>,
     ) -> Result<Self, String> {
-        let (catalog, spec) = catalog();
+        let (catalog, sources) = catalog(feeds);
         let mut sabotage = bug.map(Sabotage::new);
         let dataflow = plan_sabotaged(&catalog, create, sabotage.as_mut())?;
         let view = RunningView::try_new(&dataflow, &config).map_err(text)?;
         let mut core = Core::new(config);
         let mut readings = Vec::new();
-        for name in if reads_other { &["s", "o"][..] } else { &["s"] } {
-            core.add_source(name, &spec);
-            readings.push(Reading::new(name, &spec, &dataflow, partitions).map_err(text)?);
+        for (name, source) in ["s", "o"].into_iter().zip(&sources).take(1 + usize::from(reads_other)) {
+            core.add_source(name, &ingest_spec_of(source).map_err(text)?);
+            readings.push(Reading::new(source, name, &dataflow, partitions)?);
         }
         core.add_view("v", view);
         let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
@@ -272,7 +288,7 @@ impl Run {
         self.core.add_view("v", view);
         for (reading, state) in self.readings.iter_mut().zip(states) {
             let spec = reading.ingest.spec().clone();
-            reading.ingest = Ingest::restore(spec, factory(), state).map_err(text)?;
+            reading.ingest = Ingest::restore(spec, reading.factory.clone(), state).map_err(text)?;
         }
         Ok(())
     }

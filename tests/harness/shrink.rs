@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::case::Case;
-use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, create_other, timestamp};
+use super::stream::{RECORD_TIME_MILLIS, Record, timestamp};
 
 /// Cases tried before the smallest so far must do.
 const TRIES_MAX: usize = 600;
@@ -103,9 +103,9 @@ impl Case {
         if !self.evict {
             put(&mut text, format_args!("# Found with eviction turned off."));
         }
-        put(&mut text, format_args!("{CREATE_SOURCE};"));
+        put(&mut text, format_args!("{};", self.feeds[0].create("s")));
         if self.query.reads_other() {
-            put(&mut text, format_args!("{};", create_other()));
+            put(&mut text, format_args!("{};", self.feeds[1].create("o")));
         }
         put(&mut text, format_args!("{};\n", self.query.create_text()));
         put(&mut text, format_args!("partitions s {}\n", self.partitions));
@@ -136,13 +136,17 @@ fn put_record(text: &mut String, record: &Record) {
     if record.skipped > 0 {
         put(text, format_args!("{source} {} skip {}", record.partition, record.skipped));
     }
-    let time = timestamp(RECORD_TIME_MILLIS * 1000).replace(' ', "T");
+    let time = timestamp((RECORD_TIME_MILLIS + record.time_shift) * 1000).replace(' ', "T");
+    let key = record.key.as_ref().map(|key| match key.contains(' ') || key.is_empty() {
+        false => format!("key={key} "),
+        true => format!("key=hex:{} ", key.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    });
     let payload = match record.payload.as_deref() {
         None => "tombstone",
         Some("") => "hex:",
         Some(payload) => payload,
     };
-    put(text, format_args!("{source} {} @{time} {payload}", record.partition));
+    put(text, format_args!("{source} {} @{time} {}{payload}", record.partition, key.unwrap_or_default()));
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -11,18 +11,18 @@ use arrow::array::{Array, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use engine::delta::Delta;
-use engine::format::json::JsonDecoder;
 use engine::ingest::{Counts, DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
 use engine::source::{Headers, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
 use engine::view::{MaterializedView, changelog, consolidate};
-use server::database::{PlannedView, ingest_spec_of, plan_view, session_state};
+use server::database::{PlannedView, decoder_factory, ingest_spec_of, plan_view, session_state};
 use sql::catalog::{Catalog, Definition, NewObject};
-use sql::statement::{CreateMaterializedView, Emit, Statement};
+use sql::statement::{CreateMaterializedView, CreateSource, Emit, Statement};
 
 use super::batch::{Batch, GrowingTable};
 use super::compare;
+use super::keyed::LastRecords;
 use super::script::DAY;
 
 /// Noon of [`DAY`], µs: when the first tick is if it does not say.
@@ -75,6 +75,9 @@ struct Source {
     /// A second reading with every column: what the batch answer takes for the accepted rows.
     every: Ingest,
     accepted: Arc<GrowingTable>,
+    /// What its records come to, if they are changes of rows.
+    keyed: Option<LastRecords>,
+    factory: DecoderFactory,
     log: Vec<Logged>,
     next_offsets: BTreeMap<i32, i64>,
     counts: BTreeMap<i32, Counts>,
@@ -103,10 +106,6 @@ fn state() -> &'static SessionState {
     STATE.get_or_init(|| session_state().expect("functions that can be registered"))
 }
 
-fn factory() -> DecoderFactory {
-    Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)))
-}
-
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -125,10 +124,12 @@ impl Stage {
     /// What parser or planner refuse.
     pub fn new(statements: &str) -> Result<Self, String> {
         let (mut catalog, mut specs, mut views) = (Arc::new(Catalog::default()), BTreeMap::new(), BTreeMap::new());
+        let mut creates: BTreeMap<String, CreateSource> = BTreeMap::new();
         for parsed in sql::parser::parse(statements).map_err(text)? {
             match parsed.statement {
                 Statement::CreateSource(create) => {
                     specs.insert(create.name.clone(), ingest_spec_of(&create).map_err(text)?);
+                    creates.insert(create.name.clone(), create.as_ref().clone());
                     catalog = Arc::new(catalog.with(NewObject {
                         name: create.name.clone(),
                         text: parsed.text,
@@ -154,7 +155,7 @@ impl Stage {
         let mut sources = BTreeMap::new();
         for (name, spec) in specs {
             core.add_source(&name, &spec);
-            let source = Source::new(spec, used.get(&name).cloned().unwrap_or_default()).map_err(text)?;
+            let source = Source::new(&creates[&name], spec, used.get(&name).cloned().unwrap_or_default())?;
             sources.insert(name, source);
         }
         let tables = sources.iter().map(|(name, source)| (name.clone(), source.accepted.clone())).collect();
@@ -269,7 +270,7 @@ impl Stage {
         }
         for source in self.sources.values_mut() {
             let (state, spec) = (source.ingest.save(), source.ingest.spec().clone());
-            source.ingest = Ingest::restore(spec, factory(), state).map_err(text)?;
+            source.ingest = Ingest::restore(spec, source.factory.clone(), state).map_err(text)?;
         }
         Ok(())
     }
@@ -332,17 +333,24 @@ fn add_used(used: &mut BTreeMap<String, UsedColumns>, planned: &PlannedView, spe
 }
 
 impl Source {
-    fn new(mut spec: IngestSpec, used: UsedColumns) -> engine::Result<Self> {
+    fn new(create: &CreateSource, mut spec: IngestSpec, used: UsedColumns) -> Result<Self, String> {
+        let factory = decoder_factory(create).map_err(text)?;
         let mut every = spec.clone();
-        every.set_used(&UsedColumns {
-            columns: (0..spec.decode.columns.len()).collect(),
-            metadata: (0..spec.metadata.len()).collect(),
-        })?;
-        spec.set_used(&used)?;
+        every
+            .set_used(&UsedColumns {
+                columns: (0..spec.decode.columns.len()).collect(),
+                metadata: (0..spec.metadata.len()).collect(),
+            })
+            .map_err(text)?;
+        spec.set_used(&used).map_err(text)?;
+        let keyed = LastRecords::new(&spec, create.envelope);
+        let rows = keyed.as_ref().map_or_else(|| every.output_schema(), |keyed| keyed.schema().clone());
         Ok(Self {
-            ingest: Ingest::new(spec.clone(), factory())?,
-            accepted: GrowingTable::new(every.output_schema()),
-            every: Ingest::new(every, factory())?,
+            ingest: Ingest::new(spec.clone(), factory.clone()).map_err(text)?,
+            accepted: GrowingTable::new(rows),
+            every: Ingest::new(every, factory.clone()).map_err(text)?,
+            keyed,
+            factory,
             spec,
             log: vec![],
             next_offsets: BTreeMap::from([(0, 0)]),
@@ -374,7 +382,13 @@ impl Source {
         if (&every.counts, every.watermark) != (&tick.counts, tick.watermark) {
             return Err("what is accepted depends on which columns are used".into());
         }
-        self.accepted.append(every.batches);
+        match &mut self.keyed {
+            None => self.accepted.append(every.batches),
+            Some(keyed) => {
+                keyed.absorb(&records, &every.batches)?;
+                self.accepted.replace(keyed.rows()?);
+            }
+        }
         for (partition, (from, to)) in &tick.offsets {
             let counts = tick.counts[partition];
             if counts.consumed() != (to - from) as u64 {
@@ -395,7 +409,7 @@ impl Source {
 
     fn replay(&self, now_micros: i64) -> Result<IngestedTick, String> {
         let exclusions = self.ingest.exclusions();
-        let mut again = Ingest::replay(self.spec.clone(), factory(), &exclusions).map_err(text)?;
+        let mut again = Ingest::replay(self.spec.clone(), self.factory.clone(), &exclusions).map_err(text)?;
         let records: Vec<_> = self.log.iter().map(Logged::raw).collect();
         again.push(&records).map_err(text)?;
         again.take(now_micros, &self.status(&[], false)).map_err(text)

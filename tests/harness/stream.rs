@@ -6,16 +6,11 @@
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-/// The source every random stream is of; `query` knows its columns.
+/// The source every random stream is of; `query` knows its columns. [`feed`](super::feed) makes others of it.
 pub const CREATE_SOURCE: &str = "CREATE SOURCE s (
   k bigint, g text, v int, d numeric(12,2), f double precision, b boolean, ts timestamp, day date, tags text[],
   WATERMARK FOR ts AS ts - INTERVAL '3 seconds' IDLE TIMEOUT NEVER
 ) WITH (connector = 'kafka', bootstrap = 'localhost:1', topic = 't') FORMAT JSON";
-
-/// The second source that joins read, of the same columns.
-pub fn create_other() -> String {
-    CREATE_SOURCE.replace("SOURCE s (", "SOURCE o (").replace("topic = 't'", "topic = 'u'")
-}
 
 /// The record time of every record, ms: far enough ahead that only the broken event times lie in the future.
 pub const RECORD_TIME_MILLIS: i64 = START_MICROS / 1000 + 3_600_000_000;
@@ -32,8 +27,12 @@ pub struct Record {
     pub partition: i32,
     /// Offsets before it that hold no record: control records, aborted transactions, compaction.
     pub skipped: i64,
+    /// Its key.
+    pub key: Option<String>,
     /// Its value; `None` is a tombstone.
     pub payload: Option<String>,
+    /// How far its own time is from [`RECORD_TIME_MILLIS`], ms.
+    pub time_shift: i64,
 }
 
 impl Record {
@@ -89,7 +88,8 @@ impl StreamShape {
                 _ => self.payload(rng, clock),
             };
             let skipped = if rng.random_range(0..25) == 0 { rng.random_range(1..4) } else { 0 };
-            made.push(Record { of_other: false, partition: rng.random_range(0..self.partitions), skipped, payload });
+            let partition = rng.random_range(0..self.partitions);
+            made.push(Record { of_other: false, partition, skipped, key: None, payload, time_shift: 0 });
         }
         made
     }

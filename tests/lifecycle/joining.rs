@@ -13,7 +13,7 @@ use super::{Bench, RECORDS};
 
 /// What a reading but the first two (the look at creation, and the live one) is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Second {
+pub(super) enum Second {
     /// One record is not there any more, as after a compaction.
     Lacks(i64),
     /// Nothing comes.
@@ -21,10 +21,16 @@ enum Second {
 }
 
 #[derive(Debug)]
-struct Forgetful {
+pub(super) struct Forgetful {
     log: MemoryLog,
     second: Second,
     opened: AtomicUsize,
+}
+
+impl Forgetful {
+    pub(super) fn new(log: MemoryLog, second: Second) -> Self {
+        Self { log, second, opened: AtomicUsize::new(0) }
+    }
 }
 
 struct Reading {
@@ -75,8 +81,7 @@ impl Source for Reading {
 }
 
 fn forgetful(second: Second) -> Bench {
-    let bench =
-        Bench::with(1, Arc::new(SystemClock), |log| Arc::new(Forgetful { log, second, opened: AtomicUsize::new(0) }));
+    let bench = Bench::with(1, Arc::new(SystemClock), |log| Arc::new(Forgetful::new(log, second)));
     bench.append(0, &RECORDS);
     bench.create("a", "SELECT k, v FROM s").expect("the first view");
     assert_eq!(bench.rows("a"), ["1|10", "1|30", "2|20"]);

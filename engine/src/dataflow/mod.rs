@@ -2,7 +2,8 @@
 //!
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
-//! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
+//! [`upsert::UpsertNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -29,6 +30,7 @@ pub mod scan;
 pub mod session;
 pub mod set_operation;
 pub mod top_n;
+pub mod upsert;
 pub mod window;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last rows.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::runtime::OperatorId;
 use super::session::{SessionMaker, SessionNode};
 use super::set_operation::{SetOperationMaker, SetOperationNode};
 use super::top_n::{TopNMaker, TopNNode};
+use super::upsert::{UpsertMaker, UpsertNode};
 use super::window::{WindowMaker, WindowNode};
 
 /// A node's id, what makes its operators, the columns by which each input is dealt out, what bounds it.
@@ -47,6 +48,9 @@ pub async fn plan(
         (node.id, Arc::new(SessionMaker::new(node)?), vec![node.keys.clone()], node.bound.as_ref())
     } else if let Some(node) = any.downcast_ref::<CountWindowNode>() {
         (node.id, Arc::new(CountWindowMaker::new(node)?), vec![node.keys.clone()], Some(&node.bound))
+    } else if let Some(node) = any.downcast_ref::<UpsertNode>() {
+        let maker = UpsertMaker::new(node, inputs[0].schema());
+        (node.id, Arc::new(maker), vec![node.keys.clone()], None)
     } else {
         return Ok(None);
     };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -20,11 +20,13 @@ use datafusion::physical_plan::{
 
 use super::runtime::TickRuntime;
 use crate::error::Error;
+use crate::ingest::{DELETED_COLUMN, PLACE_COLUMNS};
 
 /// Rows a batch is cut to on its way into a plan, so that a large tick's columns stay in cache.
 const BATCH_ROWS_MAX: usize = 8 * 1024;
 
-/// A source as a table whose scan yields one tick's accepted rows. All inserts: sources are append-only.
+/// A source as a table whose scan yields one tick's accepted rows. All inserts: such sources are append-only. What the scan of
+/// one with a key yields are changes, which [`UpsertNode`](super::upsert::UpsertNode) makes rows.
 #[derive(Debug, Clone)]
 pub struct DeltaTable {
     /// The source's name.
@@ -33,6 +35,23 @@ pub struct DeltaTable {
     pub schema: SchemaRef,
     /// The event time column, if it has a watermark.
     pub event_time: Option<String>,
+    /// The names of its primary key's columns, if it has one.
+    pub key: Vec<String>,
+}
+
+impl DeltaTable {
+    /// The records behind the rows of a source with a key: its columns, all of which may be NULL, then whether the record
+    /// deletes, and its place in the log.
+    pub fn records(&self) -> Self {
+        let columns = self.schema.fields().iter();
+        let columns = columns.map(|field| Arc::new(Field::clone(field).with_nullable(true)));
+        let deleted = Arc::new(Field::new(DELETED_COLUMN, DataType::Boolean, false));
+        let place = PLACE_COLUMNS
+            .iter()
+            .map(|(name, column)| Arc::new(Field::new(*name, column.data_type(), column.is_nullable())));
+        let schema = Arc::new(Schema::new(columns.chain([deleted]).chain(place).collect::<Fields>()));
+        Self { source: self.source.clone(), schema, event_time: None, key: vec![] }
+    }
 }
 
 #[async_trait]

@@ -25,6 +25,10 @@ pub enum ErrorReason {
     Oversized,
     /// The event time lies further ahead of the broker's time than `max_future_skew`.
     FutureTime,
+    /// The record's key says another key than its payload.
+    KeyMismatch,
+    /// A change event does something that rows cannot follow.
+    Operation,
 }
 
 impl ErrorReason {
@@ -37,6 +41,8 @@ impl ErrorReason {
             Self::TooDeep => "too_deep",
             Self::Oversized => "oversized",
             Self::FutureTime => "future_time",
+            Self::KeyMismatch => "key_mismatch",
+            Self::Operation => "operation",
         }
     }
 }
@@ -66,8 +72,35 @@ pub struct DecodeSpec {
     pub depth_max: usize,
 }
 
+/// What a record became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// A row was appended.
+    Row,
+    /// A row was appended that says its key has no row any more: only its key columns count.
+    Deletion,
+    /// Nothing was appended, and nothing is wrong.
+    Nothing,
+}
+
 /// Decodes records of one source into columns, one call a record.
 pub trait Decoder: Send {
+    /// Appends one record, given whole: its key and its payload, of which a tombstone has none. A decoder that does not look at
+    /// keys appends the payload as a row, and nothing for a tombstone.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    fn decode_record(
+        &mut self,
+        _key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+    ) -> std::result::Result<Decoded, DecodeError> {
+        match payload {
+            Some(payload) => self.decode(payload).map(|()| Decoded::Row),
+            None => Ok(Decoded::Nothing),
+        }
+    }
+
     /// Appends one record as a row, or leaves everything as it was and says why not.
     ///
     /// # Errors
@@ -83,7 +116,8 @@ pub trait Decoder: Send {
     /// Bytes held in builders, for back-pressure.
     fn bytes(&self) -> usize;
 
-    /// The rows since the last call as one array for each of `used`, in that order; the builders start anew.
+    /// The rows since the last call as one array for each of `used`, in that order; the builders start anew. A decoder that
+    /// appends [deletions](Decoded::Deletion) adds one Boolean array more: which rows they are.
     ///
     /// # Errors
     /// `Internal` only.

@@ -6,6 +6,8 @@
 //!                 +--> error rows <-+                        +--> late rows, with every declared column
 //! ```
 //!
+//! A source with a primary key hands on changes instead of rows, its tombstones among them; see [`IngestSpec::key`].
+//!
 //! Whether a record is accepted, late or an error depends on its partition's log alone and on the exclusions written
 //! down ([`Exclusion`]), never on where polls and ticks cut the stream. [`Ingest`] does no I/O and reads no clock; the
 //! thread that feeds it is [`reader::SourceReader`].
@@ -14,6 +16,7 @@ mod exclusion;
 mod metadata;
 mod partition;
 mod pending;
+mod present_rows;
 mod progress;
 mod push;
 pub mod quarantine;
@@ -31,7 +34,10 @@ use std::fmt;
 pub use exclusion::Exclusion;
 pub use metadata::{IncludedColumn, MetadataColumn, record_time_type};
 pub use partition::{Counts, PartitionProgress};
-pub use spec::{DecoderFactory, IDLE_TIMEOUT_MICROS, IngestSpec, MAX_FUTURE_SKEW_MICROS, UsedColumns};
+pub use spec::{
+    DELETED_COLUMN, DecoderFactory, IDLE_TIMEOUT_MICROS, IngestSpec, MAX_FUTURE_SKEW_MICROS, PLACE_COLUMNS,
+    UsedColumns, is_reserved,
+};
 pub use state::IngestState;
 pub use tick::IngestedTick;
 

@@ -18,7 +18,7 @@ pub struct Counts {
     pub late: u64,
     /// Records that are no row of the source.
     pub errors: u64,
-    /// Records without a payload.
+    /// Records without a payload, but for those that are errors.
     pub tombstones: u64,
     /// Offsets without a record: control records, aborted transactions, compaction.
     pub skipped: u64,

@@ -1,7 +1,7 @@
 //! The hot path: decode a stretch of records, then decide in one pass what became of its rows.
 
 use crate::error::{Error, Result};
-use crate::format::{DecodeError, ErrorReason};
+use crate::format::{DecodeError, Decoded, ErrorReason};
 use crate::ingest::Ingest;
 use crate::ingest::metadata::record_time_micros;
 use crate::ingest::pending::PendingRows;
@@ -72,13 +72,15 @@ impl Ingest {
                 counts.skipped += (record.offset - next) as u64;
             }
             next = record.offset + 1;
-            let Some(payload) = record.payload else {
-                counts.tombstones += 1;
-                continue;
-            };
-            counts.bytes += payload.len() as u64;
-            match decoder.decode(payload) {
-                Ok(()) => self.row_records.push(index as u32),
+            counts.bytes += record.payload.map_or(0, <[u8]>::len) as u64;
+            match decoder.decode_record(record.key, record.payload) {
+                Ok(decoded) => {
+                    // Counted by what they are in the log, whatever they do to rows.
+                    counts.tombstones += u64::from(record.payload.is_none());
+                    if decoded != Decoded::Nothing {
+                        self.row_records.push(index as u32);
+                    }
+                }
                 Err(error) => {
                     counts.errors += 1;
                     self.errors.append(record, &error);
@@ -94,7 +96,10 @@ impl Ingest {
         let partition = &mut self.progress.partitions[at];
         let rows = self.row_records.len();
         if self.spec.decode.event_time.is_none() {
-            partition.progress.counts.accepted += rows as u64;
+            let is_tombstone = |record: &&u32| stretch[**record as usize].payload.is_none();
+            let keyed = !self.spec.key.is_empty();
+            let deletions = if keyed { self.row_records.iter().filter(is_tombstone).count() } else { 0 };
+            partition.progress.counts.accepted += (rows - deletions) as u64;
             return Ok(());
         }
         let (mut late, mut future) = (0, 0);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::format::{DecodeSpec, Decoder};
-use crate::ingest::metadata::IncludedColumn;
+use crate::ingest::metadata::{IncludedColumn, MetadataColumn};
 
 /// Makes a decoder; called when the set of used columns changes, and once more for late rows, which keep every column.
 pub type DecoderFactory = Arc<dyn Fn(DecodeSpec) -> Result<Box<dyn Decoder>> + Send + Sync>;
@@ -15,6 +15,22 @@ pub type DecoderFactory = Arc<dyn Fn(DecodeSpec) -> Result<Box<dyn Decoder>> + S
 pub const MAX_FUTURE_SKEW_MICROS: i64 = 3_600_000_000;
 /// Half a minute of silence makes a partition idle.
 pub const IDLE_TIMEOUT_MICROS: i64 = 30_000_000;
+
+/// Of a source with a primary key: whether the record deletes its key's row. Boolean.
+pub const DELETED_COLUMN: &str = "__deleted";
+
+/// Of a source with a primary key: where and when each record stands, by which the last of its key is found. They stand
+/// behind the included metadata, in this order.
+pub const PLACE_COLUMNS: [(&str, MetadataColumn); 3] = [
+    ("__partition", MetadataColumn::Partition),
+    ("__offset", MetadataColumn::Offset),
+    ("__timestamp", MetadataColumn::Timestamp),
+];
+
+/// True for a name that a column of a source with a primary key cannot have.
+pub fn is_reserved(name: &str) -> bool {
+    name == DELETED_COLUMN || PLACE_COLUMNS.iter().any(|(place, _)| *place == name)
+}
 
 /// One source, as declared.
 #[derive(Debug, Clone)]
@@ -25,7 +41,10 @@ pub struct IngestSpec {
     pub topic: String,
     /// The declared columns, those used, and which one is the event time.
     pub decode: DecodeSpec,
-    /// The record metadata the source includes, in order.
+    /// The declared columns that are its primary key, by index: then its records are changes, of which the last of each key
+    /// is a row. Empty where each record is a row of its own.
+    pub key: Vec<usize>,
+    /// The record metadata the source includes, in order; of a source with a key also [`PLACE_COLUMNS`].
     pub metadata: Vec<IncludedColumn>,
     /// How far below its partition's running maximum an event time may lie before the row is late, µs.
     pub delay_micros: i64,
@@ -55,6 +74,7 @@ impl IngestSpec {
             source: source.into(),
             topic: topic.into(),
             decode,
+            key: Vec::new(),
             metadata: Vec::new(),
             delay_micros: 0,
             max_future_skew_micros: Some(MAX_FUTURE_SKEW_MICROS),
@@ -64,12 +84,36 @@ impl IngestSpec {
         }
     }
 
-    /// The columns of every accepted batch: the used declared columns, then the used metadata, each in declared order.
+    /// Gives the source a primary key, after its metadata.
+    pub fn set_key(&mut self, key: Vec<usize>) {
+        self.key = key;
+        let place = |(name, column): &(&str, MetadataColumn)| IncludedColumn {
+            column: *column,
+            name: (*name).to_owned(),
+            used: false,
+        };
+        self.metadata.extend(PLACE_COLUMNS.iter().map(place));
+    }
+
+    /// The columns of every accepted batch: the used declared columns, then the used metadata, each in declared order. With a
+    /// key [`DELETED_COLUMN`] stands between the two, and a declared column may be NULL: a deletion has nothing but its key.
     pub fn output_schema(&self) -> SchemaRef {
-        let declared = self.decode.used.iter().map(|&index| self.decode.columns[index].clone());
+        let is_keyed = !self.key.is_empty();
+        let declared = self.decode.used.iter().map(|&index| match &self.decode.columns[index] {
+            field if is_keyed => Arc::new(Field::clone(field).with_nullable(true)),
+            field => field.clone(),
+        });
+        let deleted = is_keyed.then(|| Arc::new(Field::new(DELETED_COLUMN, DataType::Boolean, false)));
         let metadata = self.metadata.iter().filter(|included| included.used);
         let metadata = metadata.map(|included| Arc::new(Field::from(included)));
-        Arc::new(Schema::new(declared.chain(metadata).collect::<Fields>()))
+        Arc::new(Schema::new(declared.chain(deleted).chain(metadata).collect::<Fields>()))
+    }
+
+    /// The columns that a query sees: all declared columns, then all included metadata.
+    pub fn table_schema(&self) -> SchemaRef {
+        let included = self.metadata.iter().filter(|included| self.key.is_empty() || !is_reserved(&included.name));
+        let included = included.map(|included| Arc::new(Field::from(included)));
+        Arc::new(Schema::new(self.decode.columns.iter().cloned().chain(included).collect::<Fields>()))
     }
 
     /// The columns in use.
@@ -101,6 +145,14 @@ impl IngestSpec {
         ascending_below(&self.decode.used, self.decode.columns.len())?;
         if self.decode.event_time.is_some_and(|index| index >= self.decode.columns.len()) {
             return Err(Error::internal(format!("source \"{}\": no such event time column", self.source)));
+        }
+        if self.key.iter().any(|index| *index >= self.decode.columns.len())
+            || (!self.key.is_empty() && self.decode.event_time.is_some())
+        {
+            return Err(Error::internal(format!(
+                "source \"{}\": a key of other columns, or with event time",
+                self.source
+            )));
         }
         let spans = [Some(self.delay_micros), self.max_future_skew_micros, self.idle_timeout_micros];
         if spans.iter().flatten().any(|span| *span < 0) {

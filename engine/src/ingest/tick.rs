@@ -16,7 +16,8 @@ pub struct IngestedTick {
     pub now_micros: i64,
     /// The columns of `batches`: the used declared columns, then the used metadata.
     pub schema: SchemaRef,
-    /// The accepted rows, all inserts; each partition's in offset order, several partitions' as they were polled.
+    /// The accepted rows, all inserts; each partition's in offset order, several partitions' as they were polled. Of a source
+    /// with a primary key: its changes, each tombstone that deletes among them.
     pub batches: Vec<RecordBatch>,
     /// Every known partition's offsets: first consumed, and next to consume. Equal where nothing came.
     pub offsets: BTreeMap<i32, (i64, i64)>,
@@ -36,7 +37,7 @@ pub struct IngestedTick {
 }
 
 impl IngestedTick {
-    /// Accepted rows.
+    /// Rows of the batches.
     pub fn rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }

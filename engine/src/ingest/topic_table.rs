@@ -2,7 +2,8 @@
 //!
 //! A scan reads the log from the source's start to the end it had when the query began, decodes only the columns the
 //! query uses, and stops as soon as a LIMIT is satisfied. It shows every record that decodes, late ones too; records
-//! that do not decode are in `<source>_errors`.
+//! that do not decode are in `<source>_errors`. Of a source with a primary key it shows the rows that there are at that end; to know
+//! them it reads all of the topic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use datafusion::physical_plan::{
 };
 use tokio::sync::mpsc::Sender;
 
+use super::present_rows::PresentRows;
 use super::{DecoderFactory, Ingest, IngestSpec, UsedColumns};
 use crate::error::{Error, ErrorKind};
 use crate::source::{Offsets, PollBudget, SourceOpener};
@@ -63,10 +65,7 @@ impl TopicTable {
     ) -> crate::Result<Self> {
         spec.delay_micros = NEVER_LATE_MICROS;
         spec.idle_timeout_micros = None;
-        let columns = (0..spec.decode.columns.len()).collect();
-        let metadata = (0..spec.metadata.len()).collect();
-        spec.set_used(&UsedColumns { columns, metadata })?;
-        let schema = spec.output_schema();
+        let schema = spec.table_schema();
         Ok(Self { spec, factory, opener, start, schema })
     }
 }
@@ -106,7 +105,12 @@ impl TableProvider for TopicTable {
             columns: wanted.iter().copied().filter(|index| *index < declared).collect(),
             metadata: wanted.iter().filter(|index| **index >= declared).map(|index| index - declared).collect(),
         };
+        if !self.spec.key.is_empty() {
+            used.columns.extend(&self.spec.key);
+            used.metadata.extend(self.schema.fields().len() - declared..self.spec.metadata.len());
+        }
         used.columns.sort_unstable();
+        used.columns.dedup();
         used.metadata.sort_unstable();
         table.spec.set_used(&used)?;
         let schema = Arc::new(self.schema.project(wanted)?);
@@ -170,12 +174,15 @@ impl TopicExec {
             return Ok(());
         }
         ingest.set_until(Some(self.end.clone()));
+        let is_keyed = !spec.key.is_empty();
+        let mut present = is_keyed.then(|| PresentRows::try_new(spec, &self.schema())).transpose()?;
+        let limit = self.limit.filter(|_| !is_keyed);
         let mut source = opener.open(start)?;
         let mut heard = Instant::now();
         while !ingest.reached_until() {
-            let limit = self.limit.map_or(POLL_RECORDS_MAX, |limit| (limit - *sent).clamp(1, POLL_RECORDS_MAX));
+            let records_max = limit.map_or(POLL_RECORDS_MAX, |limit| (limit - *sent).clamp(1, POLL_RECORDS_MAX));
             let mut pushed = Ok(());
-            let budget = PollBudget { records_max: limit, wait: Duration::from_millis(50) };
+            let budget = PollBudget { records_max, wait: Duration::from_millis(50) };
             let polled = source.poll(budget, &mut |records| {
                 if pushed.is_ok() {
                     pushed = ingest.push(records);
@@ -190,17 +197,28 @@ impl TopicExec {
             }
             let taken = ingest.take(0, &source.partitions())?;
             for batch in taken.batches {
+                if let Some(present) = &mut present {
+                    present.fold(&batch)?;
+                    continue;
+                }
                 let batch = self.project(&batch)?;
                 let batch =
-                    batch.slice(0, self.limit.map_or(batch.num_rows(), |limit| (limit - *sent).min(batch.num_rows())));
+                    batch.slice(0, limit.map_or(batch.num_rows(), |limit| (limit - *sent).min(batch.num_rows())));
                 *sent += batch.num_rows();
                 // Nobody receives when the query was cancelled or has enough.
-                if rows.blocking_send(Ok(batch)).is_err() || self.limit == Some(*sent) {
+                if rows.blocking_send(Ok(batch)).is_err() || limit == Some(*sent) {
                     return Ok(());
                 }
             }
             if rows.is_closed() {
                 return Ok(());
+            }
+        }
+        for batch in present.iter().flat_map(|present| present.batches(self.limit)) {
+            let batch = batch?;
+            *sent += batch.num_rows();
+            if rows.blocking_send(Ok(batch)).is_err() {
+                break;
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ mod row_layout;
 pub mod session;
 pub mod set_operation;
 pub mod top_n;
+pub mod upsert;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;

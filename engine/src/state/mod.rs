@@ -7,6 +7,7 @@
 pub mod canonical;
 pub mod key_group;
 pub mod key_index;
+pub mod last_row;
 pub mod multiset;
 pub mod row_codec;
 pub mod row_store;

@@ -7,6 +7,11 @@
 //! At every cut it comes to, its counts have to be those of the live reading, partition by partition. They differ only if
 //! the log itself gives other records than it did (compaction, a topic written over): then there is no view, rather than
 //! one that says something else than those beside it.
+//!
+//! A source with a primary key may be read from a compacted log: what compaction removes has a later record of its key, so the
+//! rows come out the same, provided that those later records were read too. So there a difference in counts must be of records
+//! that are gone and of nothing else, none of the records left may be an error (what it was to replace may be gone), and the
+//! cut must be at or beyond the log's end as it was when the records were found gone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -53,6 +58,19 @@ pub struct Backfill {
     opener: Arc<dyn SourceOpener>,
     ingest: Ingest,
     start: Offsets,
+    gap: Gap,
+}
+
+/// What a second reading of a source with a key found gone.
+#[derive(Debug, Default)]
+enum Gap {
+    /// Nothing has been read yet.
+    #[default]
+    Unknown,
+    /// Nothing.
+    None,
+    /// Something: both readings' counts then, and the log's end afterwards.
+    Records { live: BTreeMap<i32, Counts>, again: BTreeMap<i32, Counts>, ends: Offsets },
 }
 
 impl Backfill {
@@ -69,7 +87,7 @@ impl Backfill {
         position: &Position,
     ) -> Result<Self> {
         let ingest = Ingest::replay(spec, factory, &position.exclusions)?;
-        Ok(Self { name: name.to_owned(), opener, ingest, start })
+        Ok(Self { name: name.to_owned(), opener, ingest, start, gap: Gap::default() })
     }
 
     /// The source.
@@ -131,14 +149,90 @@ impl Backfill {
             }
         }
         self.tick(source.as_ref(), view, template)?;
-        self.check_counts(position)
+        self.check_counts(position)?;
+        self.note_gap(position)
+    }
+
+    fn is_keyed(&self) -> bool {
+        !self.ingest.spec().key.is_empty()
+    }
+
+    fn counts(&self) -> BTreeMap<i32, Counts> {
+        self.ingest.partitions().map(|(partition, read, _)| (partition, read.counts)).collect()
+    }
+
+    /// True if the rows read again are those of the live reading at `position`, once all of it is read: records that are gone
+    /// were replaced by others before `position`.
+    pub fn is_settled(&self, position: &Position) -> bool {
+        match &self.gap {
+            Gap::Unknown => !self.is_keyed(),
+            Gap::None => true,
+            Gap::Records { ends, .. } => {
+                ends.iter().all(|(partition, end)| position.offsets.get(partition).is_some_and(|offset| offset >= end))
+            }
+        }
+    }
+
+    /// True if a source with a key was not read again so far.
+    pub fn is_unread(&self) -> bool {
+        self.is_keyed() && matches!(self.gap, Gap::Unknown)
+    }
+
+    /// Refuses a view whose rows may be others than those of the views beside it.
+    ///
+    /// # Errors
+    /// `Conflict`, which passes when the live reading has caught up.
+    pub fn check_settled(&self, position: &Position) -> Result<()> {
+        // What was never read, because there was nothing, is as it was.
+        if self.is_settled(position) || self.is_unread() {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "source \"{}\" is compacted and has not been read to its end: try again when its lag is 0",
+            self.name
+        )))
+    }
+
+    /// Notes what is gone, unless it is what was gone before.
+    fn note_gap(&mut self, position: &Position) -> Result<()> {
+        if !self.is_keyed() {
+            return Ok(());
+        }
+        let again = self.counts();
+        let of = |counts: &BTreeMap<i32, Counts>, partition: &i32| counts.get(partition).copied().unwrap_or_default();
+        if position.counts.iter().all(|(partition, live)| of(&again, partition) == *live) {
+            self.gap = Gap::None;
+            return Ok(());
+        }
+        if let Gap::Records { live: live_then, again: again_then, .. } = &self.gap {
+            let same = |(partition, live): (&i32, &Counts)| {
+                *live - of(live_then, partition) == of(&again, partition) - of(again_then, partition)
+            };
+            if position.counts.iter().all(same) {
+                return Ok(());
+            }
+        }
+        let ends = self.opener.bounds()?.into_iter().map(|(partition, (_, end))| (partition, end)).collect();
+        self.gap = Gap::Records { live: position.counts.clone(), again, ends };
+        Ok(())
     }
 
     /// A reading that accepted other rows than the live one must not become a view.
     fn check_counts(&self, position: &Position) -> Result<()> {
-        let counted: BTreeMap<i32, Counts> = self.ingest.partitions().map(|(p, read, _)| (p, read.counts)).collect();
+        let counted = self.counts();
         for (partition, live) in &position.counts {
             let again = counted.get(partition).copied().unwrap_or_default();
+            if self.is_keyed() && again != *live && only_fewer(*live, again) {
+                if again.errors == 0 {
+                    continue;
+                }
+                return Err(Error::data(format!(
+                    "source \"{}\" cannot be read a second time: partition {partition} was compacted, and of the records that \
+                     are left {} are errors, so the rows that these left as they were may be gone. Write such keys again, \
+                     or drop the source with CASCADE and create it and its views again",
+                    self.name, again.errors
+                )));
+            }
             if again != *live {
                 let message = format!(
                     "source \"{}\" cannot be read a second time: partition {partition} gave {live}, and now {again}",
@@ -174,4 +268,10 @@ impl Backfill {
         view.tick(&Arc::new(input));
         view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
     }
+}
+
+/// True if `again` lacks records of `live` and is otherwise the same: the offsets are those, some without a record.
+fn only_fewer(live: Counts, again: Counts) -> bool {
+    let fewer = again.accepted <= live.accepted && again.errors <= live.errors && again.tombstones <= live.tombstones;
+    fewer && again.consumed() == live.consumed() && again.bytes <= live.bytes
 }

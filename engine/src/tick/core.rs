@@ -316,7 +316,7 @@ impl Core {
             if let Err(error) = source.absorb(&ingested) {
                 tracing::error!(source = %name, %error, "rows of errors or late rows could not be kept");
             }
-            outcome.rows += ingested.rows() as u64;
+            outcome.rows += ingested.total().accepted;
             rows.insert(name, Arc::new(ingested.batches));
         }
         let input = Arc::new(self.input(rows));

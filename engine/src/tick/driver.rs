@@ -433,6 +433,7 @@ impl Driver {
             let position = self.position(backfill.source())?.ok_or_else(|| gone(backfill.source()))?;
             let template = self.core.input(Default::default());
             backfill.run(&position, view, &template, JOIN_SILENCE_MAX, cancelled)?;
+            backfill.check_settled(&position)?;
         }
         for (name, source) in opened {
             self.start_reading(&name, source, used.get(&name))?;

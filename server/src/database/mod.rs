@@ -39,7 +39,7 @@ use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
 use crate::session::registry::Sessions;
 
-pub use source::ingest_spec_of;
+pub use source::{decoder_factory, ingest_spec_of};
 pub use view::{PlannedView, plan_view};
 
 /// How often a password's hash is repeated: enough to slow down whoever steals the verifier.

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use engine::Error;
 use engine::dataflow::scan::DeltaTable;
 use engine::engine::SourceDefinition;
 use engine::format::DecodeSpec;
+use engine::format::json::EPOCH_UNIT;
 use engine::format::json::JsonDecoder;
+use engine::format::json::keyed::{Envelope, JsonKeyedDecoder};
 use engine::ingest::{DecoderFactory, IncludedColumn, IngestSpec};
 use engine::source::connector;
 use sql::SqlError;
-use sql::statement::CreateSource;
+use sql::SqlState;
+use sql::statement::{self, CreateSource};
 
 /// Longest record accepted unless `record_bytes_max` says otherwise, bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -21,7 +24,11 @@ const RECORD_BYTES_MAX: usize = 16 << 20;
 const DEPTH_MAX: usize = 64;
 
 /// Options that are the engine's, not the connector's.
-const ENGINE_OPTIONS: [&str; 3] = ["max_future_skew", "record_bytes_max", "error_payload_bytes_max"];
+const ENGINE_OPTIONS: [&str; 4] = ["max_future_skew", "record_bytes_max", "error_payload_bytes_max", TIMESTAMP_UNIT];
+
+/// The option that says what integers in timestamp columns count, and the units it takes.
+const TIMESTAMP_UNIT: &str = "timestamp_unit";
+const TIMESTAMP_UNITS: [&str; 4] = ["s", "ms", "us", "ns"];
 
 /// Makes the engine's definition of a source. Opens nothing yet.
 ///
@@ -32,8 +39,46 @@ pub fn definition(create: &CreateSource) -> Result<SourceDefinition, SqlError> {
         create.options.iter().cloned().partition(|(name, _)| ENGINE_OPTIONS.contains(&name.as_str()));
     let opener = connector::opener(&connector_options, &create.start)?;
     let spec = ingest_spec(create, opener.topic(), &own)?;
-    let factory: DecoderFactory = Arc::new(|spec| Ok(Box::new(JsonDecoder::new(spec)?)));
+    let factory = decoder_factory(create)?;
     Ok(SourceDefinition { name: create.name.clone(), spec, factory, opener })
+}
+
+/// What makes a source's decoders.
+///
+/// # Errors
+/// 22023 for an option that makes no sense.
+pub fn decoder_factory(create: &CreateSource) -> Result<DecoderFactory, SqlError> {
+    let key = create.primary_key.clone();
+    let envelope = match create.envelope {
+        statement::Envelope::None => None,
+        statement::Envelope::Upsert => Some(Envelope::Upsert),
+        statement::Envelope::Debezium => Some(Envelope::Debezium),
+    };
+    let unit =
+        create.options.iter().find(|(name, _)| name == TIMESTAMP_UNIT).map(|(_, unit)| unit.trim().to_lowercase());
+    if let Some(unit) = unit.as_ref().filter(|unit| !TIMESTAMP_UNITS.contains(&unit.as_str())) {
+        let message = format!("invalid value for option \"{TIMESTAMP_UNIT}\": \"{unit}\" is not s, ms, us or ns");
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(Arc::new(move |mut spec| {
+        if let Some(unit) = &unit {
+            spec.columns.iter_mut().for_each(|column| *column = counting(column, unit));
+        }
+        Ok(match envelope {
+            None => Box::new(JsonDecoder::new(spec)?),
+            Some(envelope) => Box::new(JsonKeyedDecoder::new(spec, &key, envelope)?),
+        })
+    }))
+}
+
+/// A timestamp column whose integers count `unit`s; any other column as it is.
+fn counting(column: &FieldRef, unit: &str) -> FieldRef {
+    if !matches!(column.data_type(), DataType::Timestamp(..)) {
+        return Arc::clone(column);
+    }
+    let mut metadata = column.metadata().clone();
+    metadata.insert(EPOCH_UNIT.to_owned(), unit.to_owned());
+    Arc::new(Field::clone(column).with_metadata(metadata))
 }
 
 /// The ingest of a source, for tests that feed it themselves. The connector's options are not looked at.
@@ -57,6 +102,9 @@ fn ingest_spec(create: &CreateSource, topic: &str, options: &[(String, String)])
     };
     let mut spec = IngestSpec::new(&create.name, topic, decode);
     spec.metadata = create.include.iter().map(|(kind, name)| included(*kind, name)).collect();
+    if create.envelope != statement::Envelope::None {
+        spec.set_key(create.primary_key.clone());
+    }
     if let Some(watermark) = &create.watermark {
         spec.delay_micros = micros(watermark.delay);
         spec.idle_timeout_micros = watermark.idle_timeout.map(micros);
@@ -66,6 +114,7 @@ fn ingest_spec(create: &CreateSource, topic: &str, options: &[(String, String)])
             "max_future_skew" if value.eq_ignore_ascii_case("off") => spec.max_future_skew_micros = None,
             "max_future_skew" => spec.max_future_skew_micros = Some(interval_micros(name, value)?),
             "record_bytes_max" => spec.decode.record_bytes_max = bytes(name, value)?,
+            TIMESTAMP_UNIT => {}
             _ => spec.payload_bytes_max = bytes(name, value)?,
         }
     }
@@ -93,9 +142,9 @@ pub fn columns(create: &CreateSource) -> Vec<FieldRef> {
     create.columns.iter().cloned().chain(included.map(|column| Arc::new((&column).into()))).collect()
 }
 
-fn included(kind: sql::statement::MetadataColumn, name: &str) -> IncludedColumn {
+fn included(kind: statement::MetadataColumn, name: &str) -> IncludedColumn {
     use engine::ingest::MetadataColumn as To;
-    use sql::statement::MetadataColumn as From;
+    use statement::MetadataColumn as From;
     let column = match kind {
         From::Partition => To::Partition,
         From::Offset => To::Offset,
@@ -111,5 +160,6 @@ fn included(kind: sql::statement::MetadataColumn, name: &str) -> IncludedColumn 
 pub fn delta_table(create: &CreateSource) -> DeltaTable {
     let schema = Arc::new(arrow::datatypes::Schema::new(columns(create).into_iter().collect::<Fields>()));
     let event_time = create.watermark.as_ref().map(|watermark| watermark.column.clone());
-    DeltaTable { source: create.name.clone(), schema, event_time }
+    let key = create.primary_key.iter().map(|index| create.columns[*index].name().clone()).collect();
+    DeltaTable { source: create.name.clone(), schema, event_time, key }
 }

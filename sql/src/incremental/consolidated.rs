@@ -2,16 +2,22 @@
 
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use engine::dataflow::node::AggregateNode;
+use engine::dataflow::upsert::UpsertNode;
 use engine::delta::is_weighted;
 
 /// True if the plan's answer is a set and what it emits in one tick consolidated: a group aggregate's change, which has
-/// each group's old answer and its new one where they differ, under nodes that keep rows apart.
+/// each group's old answer and its new one where they differ, or the rows of a source with a primary key, under nodes that keep
+/// rows apart.
 pub fn is_consolidated(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::SubqueryAlias(alias) => is_consolidated(&alias.input),
         LogicalPlan::Filter(filter) => is_consolidated(&filter.input),
         LogicalPlan::Projection(projection) => keeps_every_column(projection) && is_consolidated(&projection.input),
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<AggregateNode>().is_some(),
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            node.downcast_ref::<AggregateNode>().is_some()
+                || node.downcast_ref::<UpsertNode>().is_some_and(UpsertNode::is_set)
+        }
         _ => false,
     }
 }

@@ -14,6 +14,7 @@ mod grouping_sets;
 mod hop;
 mod join;
 mod keyed_window;
+mod last_row;
 mod monotone;
 mod optimize;
 mod over;

@@ -68,7 +68,7 @@ impl Rewriter {
             return Ok(node);
         }
         match plan {
-            LogicalPlan::TableScan(scan) => Self::scan(scan, plan),
+            LogicalPlan::TableScan(scan) => self.scan(scan, plan),
             LogicalPlan::SubqueryAlias(alias) => self.alias(alias),
             LogicalPlan::Projection(projection) => self.projection(projection),
             LogicalPlan::Filter(filter) => self.filter(filter),
@@ -86,10 +86,13 @@ impl Rewriter {
         }
     }
 
-    fn scan(scan: &TableScan, plan: &LogicalPlan) -> Result<Node, SqlError> {
+    fn scan(&mut self, scan: &TableScan, plan: &LogicalPlan) -> Result<Node, SqlError> {
         let Some(table) = delta_table(scan) else {
             return Err(refusal::named(&format!("reading \"{}\"", scan.table_name.table()), plan));
         };
+        if !table.key.is_empty() {
+            return self.last_rows(scan, &table);
+        }
         let bound = |name: &str, data_type| {
             (table.event_time.as_deref() == Some(name)).then(|| Bound::event_time(&table.source, data_type)).flatten()
         };

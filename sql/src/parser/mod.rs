@@ -10,6 +10,7 @@ mod create;
 mod cursor;
 mod data_type;
 mod dialect;
+mod envelope;
 pub mod limits;
 mod object;
 mod options;

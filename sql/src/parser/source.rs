@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
+use super::envelope::{self, PrimaryKey};
 use super::options::{self, Assignment, take};
 use super::{data_type, start, watermark};
-use crate::statement::{CreateSource, MetadataColumn};
+use crate::statement::{CreateSource, Envelope, MetadataColumn};
 use crate::{SqlError, SqlState, types};
 
 /// Most columns, as in Postgres.
@@ -50,14 +51,20 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateS
     while !cursor.at_end() {
         clauses.clause(cursor)?;
     }
-    let Elements { columns, watermark } = elements;
+    let Elements { mut columns, watermark, key } = elements;
     if columns.is_empty() {
         return Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, format!("source \"{name}\" has no columns")));
     }
-    let watermark = watermark.map(|watermark| watermark.resolve(&columns)).transpose()?;
     check_metadata_names(&columns, &clauses.include)?;
     let mut options = clauses.options.unwrap_or_default();
-    check_format(clauses.format, &mut options)?;
+    let (envelope, at) = clauses.envelope.resolve(&mut options)?;
+    check_type(&mut options)?;
+    let watermark_position = watermark.as_ref().map(|(_, position)| *position);
+    let primary_key = envelope::check((envelope, at), key.as_ref(), &mut columns, watermark_position)?;
+    if envelope != Envelope::None {
+        check_reserved_names(&columns, &clauses.include)?;
+    }
+    let watermark = watermark.map(|(watermark, _)| watermark.resolve(&columns)).transpose()?;
     let start = start::take_start(&mut options)?;
     check_connector(&name, &options)?;
     Ok(CreateSource {
@@ -65,6 +72,8 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateS
         if_not_exists,
         or_replace,
         columns,
+        primary_key,
+        envelope,
         watermark,
         include: clauses.include.into_iter().map(|(column, name, _)| (column, name)).collect(),
         options: options.into_iter().map(|option| (option.name, option.value)).collect(),
@@ -76,7 +85,9 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateS
 #[derive(Default)]
 struct Elements {
     columns: Vec<FieldRef>,
-    watermark: Option<watermark::Watermark>,
+    /// With its position.
+    watermark: Option<(watermark::Watermark, usize)>,
+    key: Option<PrimaryKey>,
 }
 
 impl Elements {
@@ -86,8 +97,11 @@ impl Elements {
             if self.watermark.is_some() {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, "more than one WATERMARK").at(position));
             }
-            self.watermark = Some(watermark::parse(cursor)?);
+            self.watermark = Some((watermark::parse(cursor)?, position));
             return Ok(());
+        }
+        if envelope::primary_key(cursor, true) {
+            return PrimaryKey::parse(cursor, position)?.note(&mut self.key);
         }
         check_no_constraint(cursor)?;
         let (name, position) = cursor.identifier()?;
@@ -111,9 +125,49 @@ impl Elements {
         if holds_interval(field.data_type()) {
             return Err(SqlError::unsupported("type interval is not supported in a source").at(position));
         }
-        let nullable = column_options(cursor)?;
+        let nullable = self.column_options(cursor, &name)?;
         self.columns.push(Arc::new(field.as_ref().clone().with_name(name).with_nullable(nullable)));
         Ok(())
+    }
+
+    /// `NOT NULL`, `NULL` and `PRIMARY KEY` behind the column `name`; true if it may be null.
+    fn column_options(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Result<bool, SqlError> {
+        let mut nullable = None;
+        loop {
+            let position = cursor.position();
+            let this = if cursor.words(&["not", "null"]) {
+                false
+            } else if cursor.word("null") {
+                true
+            } else if envelope::primary_key(cursor, false) {
+                PrimaryKey::of_column(name, position).note(&mut self.key)?;
+                false
+            } else {
+                break;
+            };
+            if nullable.is_some_and(|earlier| earlier != this) {
+                return Err(
+                    SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position)
+                );
+            }
+            nullable = Some(this);
+        }
+        const REFUSED: [(&str, &str); 10] = [
+            ("unique", "UNIQUE"),
+            ("check", "CHECK"),
+            ("default", "DEFAULT"),
+            ("references", "REFERENCES"),
+            ("generated", "GENERATED"),
+            ("constraint", "CONSTRAINT"),
+            ("collate", "COLLATE"),
+            ("metadata", "METADATA"),
+            ("comment", "COMMENT"),
+            ("as", "a computed column"),
+        ];
+        match REFUSED.iter().find(|(word, _)| cursor.peek_word(word)) {
+            Some((_, what)) => Err(refused_in_source(what).at(cursor.position())),
+            None => Ok(nullable.unwrap_or(true)),
+        }
     }
 }
 
@@ -127,11 +181,9 @@ fn holds_interval(data_type: &DataType) -> bool {
     }
 }
 
-/// Refuses PRIMARY KEY (…), UNIQUE (…), CHECK (…) and the like among the columns.
+/// Refuses UNIQUE (…), CHECK (…) and the like among the columns.
 fn check_no_constraint(cursor: &Cursor<'_>) -> Result<(), SqlError> {
-    let refused = if cursor.peek_words(&["primary", "key"]) {
-        "PRIMARY KEY"
-    } else if cursor.peek_words(&["foreign", "key"]) {
+    let refused = if cursor.peek_words(&["foreign", "key"]) {
         "FOREIGN KEY"
     } else if cursor.peek_word("constraint") {
         "CONSTRAINT"
@@ -150,45 +202,8 @@ fn check_no_constraint(cursor: &Cursor<'_>) -> Result<(), SqlError> {
 fn refused_in_source(what: &str) -> SqlError {
     let error = SqlError::unsupported(format!("{what} in a source is not supported"));
     match what {
-        "PRIMARY KEY" => error.hint("Each record is a row of its own; ENVELOPE UPSERT is not supported yet."),
         "METADATA" => error.hint("Write INCLUDE PARTITION, OFFSET, TIMESTAMP, KEY, HEADERS, TOPIC after the columns."),
         _ => error,
-    }
-}
-
-/// `NOT NULL` or `NULL`; true if the column may be null.
-fn column_options(cursor: &mut Cursor<'_>) -> Result<bool, SqlError> {
-    let mut nullable = None;
-    loop {
-        let position = cursor.position();
-        let this = if cursor.words(&["not", "null"]) {
-            false
-        } else if cursor.word("null") {
-            true
-        } else {
-            break;
-        };
-        if nullable.is_some_and(|earlier| earlier != this) {
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position));
-        }
-        nullable = Some(this);
-    }
-    const REFUSED: [(&str, &str); 11] = [
-        ("primary", "PRIMARY KEY"),
-        ("unique", "UNIQUE"),
-        ("check", "CHECK"),
-        ("default", "DEFAULT"),
-        ("references", "REFERENCES"),
-        ("generated", "GENERATED"),
-        ("constraint", "CONSTRAINT"),
-        ("collate", "COLLATE"),
-        ("metadata", "METADATA"),
-        ("comment", "COMMENT"),
-        ("as", "a computed column"),
-    ];
-    match REFUSED.iter().find(|(word, _)| cursor.peek_word(word)) {
-        Some((_, what)) => Err(refused_in_source(what).at(cursor.position())),
-        None => Ok(nullable.unwrap_or(true)),
     }
 }
 
@@ -198,8 +213,7 @@ struct Clauses {
     /// Each with the name its column gets and the position it was named at.
     include: Vec<(MetadataColumn, String, usize)>,
     options: Option<Vec<Assignment>>,
-    format: Option<()>,
-    envelope: Option<()>,
+    envelope: envelope::Clauses,
 }
 
 impl Clauses {
@@ -218,15 +232,9 @@ impl Clauses {
                 return Err(twice("WITH"));
             }
         } else if cursor.word("format") {
-            format(cursor)?;
-            if self.format.replace(()).is_some() {
-                return Err(twice("FORMAT"));
-            }
+            self.envelope.format(cursor, position)?;
         } else if cursor.word("envelope") {
-            envelope(cursor)?;
-            if self.envelope.replace(()).is_some() {
-                return Err(twice("ENVELOPE"));
-            }
+            self.envelope.envelope(cursor, position)?;
         } else {
             return Err(cursor.expected("INCLUDE, WITH, FORMAT or ENVELOPE"));
         }
@@ -270,31 +278,6 @@ fn rename_options(options: &mut [Assignment]) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// `JSON`, or RisingWave's `PLAIN ENCODE JSON`.
-fn format(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
-    let position = cursor.position();
-    let refused = |what: String| Err(SqlError::unsupported(format!("FORMAT {what} is not supported")).at(position));
-    let (name, _) = cursor.identifier().map_err(|_| cursor.expected("a format"))?;
-    let encoding = if cursor.word("encode") { Some(cursor.identifier()?.0) } else { None };
-    match (name.as_str(), encoding.as_deref()) {
-        ("json", None) | ("plain", Some("json")) => Ok(()),
-        ("plain", None) => Err(cursor.expected("ENCODE")),
-        (name, None) => refused(name.to_ascii_uppercase()),
-        (name, Some(encoding)) => refused(format!("{name} ENCODE {encoding}").to_ascii_uppercase()),
-    }
-}
-
-fn envelope(cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
-    let position = cursor.position();
-    let (name, _) = cursor.identifier().map_err(|_| cursor.expected("an envelope"))?;
-    match name.as_str() {
-        "none" | "append" => Ok(()),
-        other => Err(SqlError::unsupported(format!("ENVELOPE {} is not supported", other.to_ascii_uppercase()))
-            .hint("ENVELOPE NONE reads each record as a row of its own.")
-            .at(position)),
-    }
-}
-
 /// Included columns stand beside the declared ones and need names of their own.
 fn check_metadata_names(columns: &[FieldRef], include: &[(MetadataColumn, String, usize)]) -> Result<(), SqlError> {
     for (n, (column, name, position)) in include.iter().enumerate() {
@@ -311,18 +294,17 @@ fn check_metadata_names(columns: &[FieldRef], include: &[(MetadataColumn, String
     Ok(())
 }
 
-/// JSON is the only format, but it has to be said, in a clause or an option.
-fn check_format(clause: Option<()>, options: &mut Vec<Assignment>) -> Result<(), SqlError> {
-    if let Some(option) = take(options, "format") {
-        if !option.value.eq_ignore_ascii_case("json") {
-            return Err(SqlError::unsupported(format!("FORMAT {} is not supported", option.value.to_uppercase()))
-                .at(option.position));
-        }
-    } else if clause.is_none() {
-        return Err(
-            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "the source's format is missing").hint("Add FORMAT JSON.")
-        );
-    }
+/// The engine has columns of its own beside those of a source with a key.
+fn check_reserved_names(columns: &[FieldRef], include: &[(MetadataColumn, String, usize)]) -> Result<(), SqlError> {
+    let included = include.iter().map(|(_, name, position)| (name, Some(*position)));
+    let mut names = columns.iter().map(|column| (column.name(), None)).chain(included);
+    let Some((name, position)) = names.find(|(name, _)| engine::ingest::is_reserved(name)) else { return Ok(()) };
+    let error = SqlError::new(SqlState::INVALID_NAME, format!("column name \"{name}\" is reserved"));
+    Err(if let Some(position) = position { error.at(position) } else { error })
+}
+
+/// Arroyo's `type = 'source'`.
+fn check_type(options: &mut Vec<Assignment>) -> Result<(), SqlError> {
     if let Some(option) = take(options, "type")
         && !option.value.eq_ignore_ascii_case("source")
     {

@@ -62,6 +62,7 @@ pub fn tamper_input(bug: Bug, input: &mut TickInput, late: Option<&RecordBatch>)
         Bug::RowLost => drop_last_row(&mut all),
         Bug::RowTwice => repeat_last_row(&mut all),
         Bug::LateRowsAccepted => accept(&mut all, late),
+        Bug::TombstoneIgnored | Bug::FirstRecordWins => super::upsert::tamper_records(bug, &mut all),
         Bug::WatermarkAhead => return shift_watermarks(input, |micros| Watermark(micros + DELAY_MICROS)),
         Bug::WatermarkStuck => return shift_watermarks(input, |_| Watermark::NONE),
         _ => false,

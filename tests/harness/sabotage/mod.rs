@@ -9,6 +9,7 @@ mod join;
 mod over;
 mod plan;
 mod restart;
+mod upsert;
 mod windows;
 
 use arrow::array::RecordBatch;
@@ -17,6 +18,7 @@ use engine::dataflow::execution::SavedView;
 use engine::dataflow::runtime::TickInput;
 use engine::delta::Delta;
 use engine::ingest::{IngestState, IngestedTick};
+use sql::statement::Envelope;
 
 use super::case::Case;
 use super::query::Shape;
@@ -90,6 +92,14 @@ pub enum Bug {
     OneRowMore,
     /// Plan: count windows are final before the watermark has passed them.
     CountedEarly,
+    /// Plan: the old row of a key stays when a new one comes.
+    OldRowStays,
+    /// Plan: keys that are written differently are different keys.
+    KeyComparedAsText,
+    /// Input: a deletion deletes nothing.
+    TombstoneIgnored,
+    /// Input: of a key's records in a tick the first counts, not the last.
+    FirstRecordWins,
     /// Input: one accepted row of each tick does not reach the view.
     RowLost,
     /// Input: one accepted row of each tick reaches the view twice.
@@ -140,7 +150,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 60] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -174,6 +184,10 @@ impl Bug {
         Self::SummerTimeIgnored,
         Self::OneRowMore,
         Self::CountedEarly,
+        Self::OldRowStays,
+        Self::KeyComparedAsText,
+        Self::TombstoneIgnored,
+        Self::FirstRecordWins,
         Self::RowLost,
         Self::RowTwice,
         Self::LateRowsAccepted,
@@ -206,6 +220,7 @@ impl Bug {
         let joins = matches!(case.query.shape, Shape::Join(_));
         let windowed = matches!(case.query.shape, Shape::Windowed(_));
         let sessions = view.contains("session(") || view.contains("SESSION(");
+        let is_keyed = case.feeds[0].envelope != Envelope::None;
         match self {
             Self::HopTooShort => view.contains("hop(") && view.contains("GROUP BY"),
             Self::HopBeginsLate => ["hop(", "cumulate(", "CUMULATE("].iter().any(|word| view.contains(word)),
@@ -230,6 +245,7 @@ impl Bug {
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
             Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
+            Self::OldRowStays | Self::KeyComparedAsText | Self::TombstoneIgnored | Self::FirstRecordWins => is_keyed,
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
             Self::OffsetUncounted | Self::LateRowsUnlisted => true,
             Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
@@ -282,6 +298,7 @@ impl Sabotage {
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         let plan = &mut dataflow.plan;
         self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
+        self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }
 

@@ -191,6 +191,20 @@ impl Column {
         self.take(value, record, true).expect("a value that was checked fits");
     }
 
+    /// Appends NULL, also where the column is NOT NULL, if its values are kept.
+    pub fn append_missing(&mut self) {
+        if self.keeps() {
+            self.push_null();
+        }
+    }
+
+    /// Says what integers of a timestamp column count from now on. Other columns have none.
+    pub fn set_epoch_unit(&mut self, epoch_unit: EpochUnit) {
+        if let Values::Timestamp { unit, .. } = &mut self.values {
+            *unit = epoch_unit;
+        }
+    }
+
     /// Checks `value` and, if `keep`, appends it.
     #[inline(always)]
     fn take(&mut self, value: Value, record: &mut Record<'_>, keep: bool) -> Result<(), Mismatch> {

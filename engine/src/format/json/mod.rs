@@ -19,11 +19,14 @@
 
 mod column;
 mod convert;
+mod debezium;
 mod decimal;
 mod fault;
 mod inside;
+pub mod keyed;
 mod lanes;
 mod mismatch;
+mod record_key;
 mod scan;
 mod shape;
 #[cfg(test)]
@@ -41,6 +44,7 @@ use self::fault::{Fault, Syntax};
 use self::lanes::mark_stops;
 use self::scan::{Nesting, RECORD_BYTES_LIMIT, Scanner, Value};
 use self::shape::Shape;
+pub use self::types::EPOCH_UNIT;
 use super::{DecodeError, DecodeSpec, Decoder, ErrorReason};
 use crate::error::{Error, Result};
 
@@ -126,8 +130,7 @@ impl JsonDecoder {
         for (column, value) in columns.iter_mut().zip(slots.iter()) {
             if let Err(mismatch) = column.check(*value, &mut record) {
                 let error = mismatch.describe(column.field(), bytes);
-                columns.iter_mut().filter(|column| column.keeps()).for_each(|column| column.truncate(self.rows));
-                slots.fill(Value::default());
+                self.cut_back();
                 return Err(error);
             }
         }
@@ -137,6 +140,59 @@ impl JsonDecoder {
         slots.fill(Value::default());
         self.rows += 1;
         Ok(())
+    }
+
+    /// As [`append`](Self::append), but what the record lacks is NULL, whatever its column is declared.
+    fn append_partial(&mut self, bytes: &[u8], text: &str) -> std::result::Result<(), DecodeError> {
+        let Self { columns, slots, stops, scratch, late, .. } = self;
+        let mut record = Record { bytes, stops, text, scratch };
+        for (column, value) in columns.iter_mut().zip(slots.iter()) {
+            if value.kind().is_null() {
+                if !column.keeps_late() {
+                    column.append_missing();
+                }
+            } else if let Err(mismatch) = column.check(*value, &mut record) {
+                let error = mismatch.describe(column.field(), bytes);
+                self.cut_back();
+                return Err(error);
+            }
+        }
+        for &index in late.iter() {
+            match slots[index] {
+                value if value.kind().is_null() => columns[index].append_missing(),
+                value => columns[index].append(value, &mut record),
+            }
+        }
+        slots.fill(Value::default());
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Forgets the record at hand.
+    #[cold]
+    fn cut_back(&mut self) {
+        self.columns.iter_mut().filter(|column| column.keeps()).for_each(|column| column.truncate(self.rows));
+        self.slots.fill(Value::default());
+    }
+
+    /// Checks a record's length and syntax; its values then stand in the slots. Returns the record without the whitespace
+    /// behind it, and the same as text if some column keeps texts.
+    #[inline]
+    fn read<'a>(&mut self, payload: &'a [u8]) -> std::result::Result<(&'a [u8], &'a str), DecodeError> {
+        if payload.len() > self.record_bytes_max {
+            let (length, max) = (payload.len(), self.record_bytes_max);
+            let detail = format!("a record of {length} bytes, where {max} are allowed");
+            return Err(DecodeError { reason: ErrorReason::Oversized, detail });
+        }
+        let payload = without_space_after(payload);
+        let scanned = self.scan(payload).and_then(|not_ascii| match not_ascii || !self.late.is_empty() {
+            true => utf8(payload),
+            false => Ok(""),
+        });
+        match scanned {
+            Ok(text) => Ok((payload, text)),
+            Err(fault) => Err(self.refuse(fault, payload)),
+        }
     }
 
     /// The error of a record that is not well-formed, or not an object.
@@ -206,20 +262,8 @@ fn utf8(bytes: &[u8]) -> std::result::Result<&str, Fault> {
 
 impl Decoder for JsonDecoder {
     fn decode(&mut self, payload: &[u8]) -> std::result::Result<(), DecodeError> {
-        if payload.len() > self.record_bytes_max {
-            let (length, max) = (payload.len(), self.record_bytes_max);
-            let detail = format!("a record of {length} bytes, where {max} are allowed");
-            return Err(DecodeError { reason: ErrorReason::Oversized, detail });
-        }
-        let payload = without_space_after(payload);
-        let scanned = self.scan(payload).and_then(|not_ascii| match not_ascii || !self.late.is_empty() {
-            true => utf8(payload),
-            false => Ok(""),
-        });
-        match scanned {
-            Ok(text) => self.append(payload, text),
-            Err(fault) => Err(self.refuse(fault, payload)),
-        }
+        let (bytes, text) = self.read(payload)?;
+        self.append(bytes, text)
     }
 
     fn rows(&self) -> usize {

@@ -40,6 +40,11 @@ impl Kind {
         self.0 <= Self::NULL.0
     }
 
+    /// True for no value at all.
+    pub fn is_missing(self) -> bool {
+        self == Self::MISSING
+    }
+
     /// True for strings.
     #[inline(always)]
     pub fn is_string(self) -> bool {

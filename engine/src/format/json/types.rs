@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const JSON_EXTENSION: &str = "arrow.json";
 /// Field metadata that says what integers in a timestamp column count: `s`, `ms` (the default), `us` or `ns`.
-const EPOCH_UNIT: &str = "tidemark.epoch_unit";
+pub const EPOCH_UNIT: &str = "tidemark.epoch_unit";
 
 /// True if `field` is a jsonb column.
 pub(super) fn is_json(field: &Field) -> bool {

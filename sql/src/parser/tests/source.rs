@@ -8,6 +8,25 @@ use super::*;
 use crate::types;
 
 #[test]
+fn a_primary_key_is_of_a_column_or_of_several() {
+    let with = "WITH (connector = 'kafka', bootstrap = 'b', topic = 't')";
+    for (columns, rest, envelope, key) in [
+        ("a int PRIMARY KEY, b text", "FORMAT JSON ENVELOPE UPSERT", Envelope::Upsert, vec![0]),
+        ("a int, b text, PRIMARY KEY (b, a)", "ENVELOPE DEBEZIUM FORMAT JSON", Envelope::Debezium, vec![1, 0]),
+        ("a int, PRIMARY KEY (b) NOT ENFORCED, b text", "FORMAT UPSERT ENCODE JSON", Envelope::Upsert, vec![1]),
+        ("a int NOT NULL PRIMARY KEY", "FORMAT DEBEZIUM ENCODE JSON ENVELOPE DEBEZIUM", Envelope::Debezium, vec![0]),
+        ("a int, b text", "FORMAT PLAIN ENCODE JSON ENVELOPE NONE", Envelope::None, vec![]),
+    ] {
+        let source = source(&format!("CREATE SOURCE s ({columns}) {with} {rest}"));
+        assert_eq!((source.envelope, &source.primary_key), (envelope, &key), "{columns} {rest}");
+        let not_null = (0..source.columns.len()).filter(|index| !source.columns[*index].is_nullable());
+        let mut key = key;
+        key.sort_unstable();
+        assert_eq!(not_null.collect::<Vec<_>>(), key, "{columns} {rest}");
+    }
+}
+
+#[test]
 fn a_source_keeps_all_that_was_said() {
     let source = source(
         "CREATE SOURCE bids (auction bigint NOT NULL, \"Price\" numeric(12,2) NULL, tags text[], \
@@ -272,21 +291,83 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
             "SECRET values are not supported",
             "SECRET",
         ),
-        ("CREATE SOURCE s (a int) $WITH ENVELOPE UPSERT", "0A000", "ENVELOPE UPSERT is not supported", "UPSERT"),
-        ("CREATE SOURCE s (a int) $WITH ENVELOPE DEBEZIUM", "0A000", "ENVELOPE DEBEZIUM is not supported", "DEBEZIUM"),
-        ("CREATE SOURCE s (a int) FORMAT AVRO", "0A000", "FORMAT AVRO is not supported", "AVRO"),
+        ("CREATE SOURCE s (a int) $WITH ENVELOPE UPSERT", "42P17", "ENVELOPE UPSERT needs a primary key", "UPSERT"),
         (
-            "CREATE SOURCE s (a int) FORMAT UPSERT ENCODE JSON",
-            "0A000",
-            "FORMAT UPSERT ENCODE JSON is not supported",
+            "CREATE SOURCE s (a int) $WITH ENVELOPE DEBEZIUM",
+            "42P17",
+            "ENVELOPE DEBEZIUM needs a primary key",
+            "DEBEZIUM",
+        ),
+        ("CREATE SOURCE s (a int) $WITH ENVELOPE MAXWELL", "0A000", "ENVELOPE MAXWELL is not supported", "MAXWELL"),
+        ("CREATE SOURCE s (a int) $WITH ENVELOPE NONE ENVELOPE NONE", "42601", "ENVELOPE given twice", "ENVELOPE NONE"),
+        (
+            "CREATE SOURCE s (a int, PRIMARY KEY (a)) FORMAT DEBEZIUM ENCODE JSON ENVELOPE UPSERT",
+            "42601",
+            "ENVELOPE UPSERT contradicts FORMAT DEBEZIUM",
             "UPSERT",
         ),
+        (
+            "CREATE SOURCE s (a int, PRIMARY KEY (b)) $WITH ENVELOPE UPSERT",
+            "42703",
+            "column \"b\" named in key does not exist",
+            "b)",
+        ),
+        (
+            "CREATE SOURCE s (a int, PRIMARY KEY (a, a)) $WITH ENVELOPE UPSERT",
+            "42701",
+            "column \"a\" appears twice in primary key constraint",
+            "a))",
+        ),
+        (
+            "CREATE SOURCE s (a int PRIMARY KEY, b int PRIMARY KEY) $WITH ENVELOPE UPSERT",
+            "42P16",
+            "multiple primary keys are not allowed",
+            "PRIMARY KEY) ",
+        ),
+        (
+            "CREATE SOURCE s (a int NULL PRIMARY KEY) $WITH ENVELOPE UPSERT",
+            "42601",
+            "conflicting NULL/NOT NULL declarations",
+            "PRIMARY",
+        ),
+        (
+            "CREATE SOURCE s (a jsonb, PRIMARY KEY (a)) $WITH ENVELOPE UPSERT",
+            "0A000",
+            "column \"a\" is of a type that cannot be in a primary key",
+            "a))",
+        ),
+        (
+            "CREATE SOURCE s (a int, t timestamp, PRIMARY KEY (a), WATERMARK FOR t AS t) $WITH ENVELOPE UPSERT",
+            "0A000",
+            "WATERMARK in a source with ENVELOPE UPSERT is not supported",
+            "WATERMARK",
+        ),
+        (
+            "CREATE SOURCE s (a int PRIMARY KEY) INCLUDE OFFSET AS __offset $WITH ENVELOPE UPSERT",
+            "42602",
+            "column name \"__offset\" is reserved",
+            "__offset",
+        ),
+        ("CREATE SOURCE s (a int) FORMAT AVRO", "0A000", "FORMAT AVRO is not supported", "AVRO"),
+        ("CREATE SOURCE s (a int) FORMAT UPSERT ENCODE JSON", "42P17", "ENVELOPE UPSERT needs a primary key", "UPSERT"),
+        (
+            "CREATE SOURCE s (a int) FORMAT UPSERT ENCODE AVRO",
+            "0A000",
+            "FORMAT UPSERT ENCODE AVRO is not supported",
+            "UPSERT",
+        ),
+        ("CREATE SOURCE s (a int) FORMAT DEBEZIUM", "42601", "syntax error at end of input", ""),
         ("CREATE SOURCE s (a int) FORMAT PLAIN", "42601", "syntax error at end of input", ""),
-        ("CREATE SOURCE s (a int PRIMARY KEY) $WITH", "0A000", "PRIMARY KEY in a source is not supported", "PRIMARY"),
+        (
+            "CREATE SOURCE s (a int PRIMARY KEY) $WITH",
+            "0A000",
+            "PRIMARY KEY in a source with ENVELOPE NONE is not supported",
+            "PRIMARY",
+        ),
         (
             "CREATE SOURCE s (a int, PRIMARY KEY (a)) $WITH",
             "0A000",
-            "PRIMARY KEY in a source is not supported",
+            "PRIMARY KEY in a source with ENVELOPE NONE is not supported",
             "PRIMARY",
         ),
         ("CREATE SOURCE s (a int DEFAULT 1) $WITH", "0A000", "DEFAULT in a source is not supported", "DEFAULT"),

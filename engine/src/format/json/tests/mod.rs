@@ -1,7 +1,8 @@
 //! Tests of the decoder as a whole: `numbers` and `types` table what each type takes, `syntax` and `records` what a
-//! record is, `fuzz` holds random records against the slow decoder in `reference`.
+//! record is, `keyed` what becomes of keys and change events, `fuzz` holds random records against the slow decoder in `reference`.
 
 mod fuzz;
+mod keyed;
 mod numbers;
 mod records;
 mod reference;
