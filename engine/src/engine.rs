@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::dataflow::Dataflow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::reader::{ReaderState, SourceStatus};
+use crate::ingest::topic_table::{Cut, TopicTable};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Position, SILENCE_MAX};
@@ -406,6 +407,25 @@ impl Engine {
     /// Keeps ticks this long from now on; what is kept no longer is gone at once.
     pub fn set_history_retention(&self, retention: Retention) {
         self.history.set_retention(retention);
+    }
+
+    /// The rows of a source that views had at `snapshot`, read from its log again. It is read only when it is scanned.
+    ///
+    /// # Errors
+    /// `Input` if there is no such source, or nothing reads it.
+    pub fn accepted_rows(&self, name: &str, snapshot: &Snapshot) -> Result<TopicTable> {
+        let Known { definition, start } = self.known(name)?;
+        let position = self.positions(&[name.to_owned()])?.remove(name).flatten();
+        let unread = || Error::input(format!("source \"{name}\" is not being read"));
+        let position = position.ok_or_else(unread)?;
+        let reading = snapshot.source(name).ok_or_else(unread)?;
+        let cut = Cut {
+            offsets: reading.partitions.iter().map(|(number, read)| (*number, read.next_offset)).collect(),
+            counts: reading.partitions.iter().map(|(number, read)| (*number, read.counts)).collect(),
+            exclusions: position.exclusions,
+        };
+        let SourceDefinition { spec, factory, opener, .. } = definition;
+        Ok(TopicTable::at_cut(spec, factory, opener, start, cut))
     }
 
     /// Where snapshots are published: to wait for one, or to list the last ticks.

@@ -55,6 +55,8 @@ pub enum Statement {
     Query(Box<ast::Query>),
     /// `FLUSH`: wait until everything written before is visible.
     Flush,
+    /// `VERIFY MATERIALIZED VIEW …`.
+    Verify(Verify),
     /// `WAIT FOR …`: wait until something is visible.
     Wait(Wait),
     /// `SUBSCRIBE …`.
@@ -97,6 +99,17 @@ pub struct Subscribe {
     pub as_of: Option<u64>,
     /// The last tick whose changes are given; without one it never ends by itself.
     pub up_to: Option<u64>,
+}
+
+/// `VERIFY MATERIALIZED VIEW`: is the view what its query says?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// The view.
+    pub view: String,
+    /// Its 1-based position in the statement's text.
+    pub position: usize,
+    /// At which tick; the newest if none is given.
+    pub tick: Option<u64>,
 }
 
 /// What WAIT waits for, and how long at most.

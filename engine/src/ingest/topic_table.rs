@@ -4,7 +4,10 @@
 //! query uses, and stops as soon as a LIMIT is satisfied. It shows every record that decodes, late ones too; records
 //! that do not decode are in `<source>_errors`. Of a source with a primary key it shows the rows that there are at that end; to know
 //! them it reads all of the topic.
+//!
+//! At a [`Cut`] it is what the views have of it: the rows accepted up to the cut, by the rule of the live reading.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +29,7 @@ use datafusion::physical_plan::{
 use tokio::sync::mpsc::Sender;
 
 use super::present_rows::PresentRows;
-use super::{DecoderFactory, Ingest, IngestSpec, UsedColumns};
+use super::{Counts, DecoderFactory, Exclusion, Ingest, IngestSpec, UsedColumns};
 use crate::error::{Error, ErrorKind};
 use crate::source::{Offsets, PollBudget, SourceOpener};
 
@@ -42,10 +45,22 @@ const RESTARTS_MAX: usize = 5;
 /// A delay that no row is behind by: a bounded read shows late rows too.
 const NEVER_LATE_MICROS: i64 = i64::MAX / 4;
 
-/// A source's topic, from its start to its present end.
+/// How far a source was read, and what decides, besides its log, which of its rows were accepted.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// Next offset of every partition.
+    pub offsets: Offsets,
+    /// What became of every partition's offsets up to there.
+    pub counts: BTreeMap<i32, Counts>,
+    /// Every exclusion, later ones too.
+    pub exclusions: Vec<Exclusion>,
+}
+
+/// A source's topic, from its start to its present end or to a cut.
 #[derive(Clone)]
 pub struct TopicTable {
     spec: IngestSpec,
+    cut: Option<Arc<Cut>>,
     factory: DecoderFactory,
     opener: Arc<dyn SourceOpener>,
     start: Offsets,
@@ -66,7 +81,20 @@ impl TopicTable {
         spec.delay_micros = NEVER_LATE_MICROS;
         spec.idle_timeout_micros = None;
         let schema = spec.table_schema();
-        Ok(Self { spec, factory, opener, start, schema })
+        Ok(Self { spec, cut: None, factory, opener, start, schema })
+    }
+
+    /// The rows of the topic that were accepted from `start` up to `cut`. Reading it is a `Data` error where the log does not
+    /// hold the same records any more.
+    pub fn at_cut(
+        spec: IngestSpec,
+        factory: DecoderFactory,
+        opener: Arc<dyn SourceOpener>,
+        start: Offsets,
+        cut: Cut,
+    ) -> Self {
+        let schema = spec.table_schema();
+        Self { spec, cut: Some(Arc::new(cut)), factory, opener, start, schema }
     }
 }
 
@@ -116,8 +144,13 @@ impl TableProvider for TopicTable {
         let schema = Arc::new(self.schema.project(wanted)?);
         let start =
             |(p, (low, end)): (&i32, &(i64, i64))| (*p, self.start.get(p).unwrap_or(low).clamp(low, end).to_owned());
-        let end = bounds.iter().map(|(p, (_, end))| (*p, *end)).collect();
+        let mut end: Offsets = bounds.iter().map(|(p, (_, end))| (*p, *end)).collect();
         table.start = bounds.iter().map(start).collect();
+        if let Some(cut) = &self.cut {
+            let start = |p: &i32| (*p, self.start.get(p).copied().unwrap_or(0));
+            table.start = cut.offsets.keys().map(start).collect();
+            end = cut.offsets.clone();
+        }
         Ok(Arc::new(TopicExec::new(table, end, schema, limit)))
     }
 }
@@ -149,7 +182,7 @@ impl TopicExec {
         for _ in 0..RESTARTS_MAX {
             let mut sent = 0;
             match this.read(rows, &mut sent) {
-                Err(error) if error.kind() == ErrorKind::Data && sent == 0 => {
+                Err(error) if error.kind() == ErrorKind::Data && sent == 0 && self.table.cut.is_none() => {
                     let bounds = this.table.opener.bounds()?;
                     let low = |partition: &i32| bounds.get(partition).map(|(low, _)| *low);
                     let ends = this.end.iter_mut();
@@ -167,8 +200,11 @@ impl TopicExec {
 
     /// Reads until the end, the limit, or until nobody wants more. `sent` counts the rows handed out.
     fn read(&self, rows: &Sender<Result<RecordBatch>>, sent: &mut usize) -> crate::Result<()> {
-        let TopicTable { spec, factory, opener, start, .. } = &self.table;
-        let mut ingest = Ingest::new(spec.clone(), factory.clone())?;
+        let TopicTable { spec, cut, factory, opener, start, .. } = &self.table;
+        let mut ingest = match cut {
+            None => Ingest::new(spec.clone(), factory.clone())?,
+            Some(cut) => Ingest::replay(spec.clone(), factory.clone(), &cut.exclusions)?,
+        };
         let unread = self.end.iter().any(|(partition, end)| start.get(partition).is_some_and(|start| start < end));
         if !unread || self.limit == Some(0) {
             return Ok(());
@@ -178,6 +214,9 @@ impl TopicExec {
         let mut present = is_keyed.then(|| PresentRows::try_new(spec, &self.schema())).transpose()?;
         let limit = self.limit.filter(|_| !is_keyed);
         let mut source = opener.open(start)?;
+        if cut.is_some() {
+            ingest.begin(&source.partitions());
+        }
         let mut heard = Instant::now();
         while !ingest.reached_until() {
             let records_max = limit.map_or(POLL_RECORDS_MAX, |limit| (limit - *sent).clamp(1, POLL_RECORDS_MAX));
@@ -214,6 +253,9 @@ impl TopicExec {
                 return Ok(());
             }
         }
+        if let Some(cut) = cut.as_ref().filter(|_| !is_keyed) {
+            check_counts(&spec.source, cut, &ingest)?;
+        }
         for batch in present.iter().flat_map(|present| present.batches(self.limit)) {
             let batch = batch?;
             *sent += batch.num_rows();
@@ -232,6 +274,19 @@ impl TopicExec {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
+}
+
+/// Refuses rows that are not those of the live reading.
+fn check_counts(source: &str, cut: &Cut, ingest: &Ingest) -> crate::Result<()> {
+    let again: BTreeMap<i32, Counts> = ingest.partitions().map(|(number, read, _)| (number, read.counts)).collect();
+    for (partition, live) in &cut.counts {
+        let again = again.get(partition).copied().unwrap_or_default();
+        if again != *live {
+            let message = format!("source \"{source}\" cannot be read a second time: partition {partition} gave {live}");
+            return Err(Error::data(format!("{message}, and now {again}")));
+        }
+    }
+    Ok(())
 }
 
 impl DisplayAs for TopicExec {

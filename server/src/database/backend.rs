@@ -17,7 +17,7 @@ use sql::statement::{Parsed, Statement};
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, show, subscribe};
+use super::{Database, Reading, blocking, show, subscribe, verify};
 use crate::backend::{
     Backend, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag, ScramVerifier,
     StatementResult,
@@ -72,6 +72,9 @@ impl Backend for Database {
         if let Statement::Subscribe(subscribe) = &request.statement.statement {
             return Ok(Description { parameters: vec![], columns: Some(subscribe::columns(subscribe, &reading)?) });
         }
+        if let Statement::Verify(verify) = &request.statement.statement {
+            return Ok(Description { parameters: vec![], columns: Some(verify::columns(verify, &reading)?) });
+        }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
             None => None,
@@ -94,6 +97,7 @@ impl Backend for Database {
                 Ok(Outcome::done("FLUSH"))
             }
             Statement::Subscribe(subscribe) => self.subscribe(subscribe, &reading).await,
+            Statement::Verify(verify) => self.verify(verify).await,
             Statement::Wait(wait) => self.wait(wait, &reading).await,
             _ => match self.table(request, &reading).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
@@ -182,7 +186,11 @@ impl Database {
 }
 
 fn reading_of(request: &Request<'_>) -> Result<Arc<Reading>, SqlError> {
-    let reading = request.read_point.state.clone().downcast::<Reading>();
+    reading_at(request.read_point)
+}
+
+pub(super) fn reading_at(read_point: &ReadPoint) -> Result<Arc<Reading>, SqlError> {
+    let reading = read_point.state.clone().downcast::<Reading>();
     reading.map_err(|_| Error::internal("a read point of another database").into())
 }
 

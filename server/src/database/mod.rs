@@ -14,6 +14,7 @@ mod show;
 mod source;
 mod subscribe;
 mod system;
+mod verify;
 mod view;
 mod wait;
 

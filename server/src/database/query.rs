@@ -75,7 +75,7 @@ impl Database {
         self.physical(&self.plan_query(query, text, &[], reading, None)?.plan).await
     }
 
-    async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    pub(super) async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
         let now = chrono::DateTime::from_timestamp_micros(SystemClock.now_micros());
         let plan = Binder::new(&self.session_state, &NoRelations).optimize(plan, now)?;
         let planner = self.session_state.query_planner();

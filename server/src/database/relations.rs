@@ -74,7 +74,7 @@ impl Relations for DeltaRelations {
     }
 }
 
-fn view_relation(object: &Object, query: &str) -> Relation {
+pub(super) fn view_relation(object: &Object, query: &str) -> Relation {
     let columns = object.columns.iter().map(|field| field.name().clone()).collect();
     Relation::View { query: query.to_owned(), columns }
 }

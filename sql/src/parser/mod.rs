@@ -100,6 +100,7 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
     let statement = match first.as_str() {
         "select" | "with" | "values" | "table" | "(" => return subscribe::query_at(chunk),
         "subscribe" => subscribe::statement(&mut cursor).map(|subscribe| Statement::Subscribe(Box::new(subscribe))),
+        "verify" => subscribe::verify(&mut cursor).map(Statement::Verify),
         "wait" => subscribe::wait(&mut cursor).map(Statement::Wait),
         "create" => create::statement(chunk),
         "drop" => object::drop(&mut cursor),

@@ -1,5 +1,5 @@
 //! `SUBSCRIBE`, alone or where a query stands: in COPY and in DECLARE. Also what is read by tick: `AS OF TICK` behind a
-//! query, and WAIT.
+//! query, WAIT and VERIFY.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::cursor::{Cursor, is_word};
 use super::query;
 use super::script::Chunk;
 use crate::interval::Interval;
-use crate::statement::{Parsed, Statement, Subscribe, Wait};
+use crate::statement::{Parsed, Statement, Subscribe, Verify, Wait};
 use crate::{SqlError, SqlState};
 
 /// `SUBSCRIBE [TO] view [AS OF [TICK] n] [UP TO [TICK] n] [WITH (SNAPSHOT [= bool], PROGRESS [= bool])]`, the clauses in
@@ -157,6 +157,15 @@ pub(crate) fn wait(cursor: &mut Cursor<'_>) -> Result<Wait, SqlError> {
     };
     cursor.expect_end()?;
     Ok(wait)
+}
+
+/// `VERIFY MATERIALIZED VIEW view [AT [TICK] n]`.
+pub(crate) fn verify(cursor: &mut Cursor<'_>) -> Result<Verify, SqlError> {
+    cursor.expect_words(&["verify", "materialized", "view"])?;
+    let (view, position) = cursor.object_name()?;
+    let tick = if cursor.word("at") { Some(tick(cursor)?) } else { None };
+    cursor.expect_end()?;
+    Ok(Verify { view, position, tick })
 }
 
 fn timeout(cursor: &mut Cursor<'_>) -> Result<Option<Duration>, SqlError> {

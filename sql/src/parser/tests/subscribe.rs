@@ -55,6 +55,20 @@ fn queries_at_a_tick() {
 }
 
 #[test]
+fn verifications() {
+    let verify = |text: &str| match one(text) {
+        Statement::Verify(verify) => (verify.view, verify.tick),
+        other => panic!("{text}\n{other:?}"),
+    };
+    assert_eq!(verify("VERIFY MATERIALIZED VIEW v"), ("v".into(), None));
+    assert_eq!(verify("verify materialized view public.v at tick 42"), ("v".into(), Some(42)));
+    check_refusals(&[
+        ("VERIFY VIEW v", "42601", "syntax error at or near \"VIEW\"", "VIEW"),
+        ("VERIFY MATERIALIZED VIEW v AT noon", "42601", "syntax error at or near \"noon\"", "noon"),
+    ]);
+}
+
+#[test]
 fn waits_and_timeouts() {
     let wait = |text: &str| match one(text) {
         Statement::Wait(wait) => wait,
