@@ -28,11 +28,9 @@ impl GrowingTable {
         Arc::new(Self { schema, rows: Default::default() })
     }
 
-    /// Puts these rows in place of all others. Of none there is no batch: DataFusion's count(DISTINCT constant) takes a batch
-    /// without rows for a value.
+    /// Puts these rows in place of all others.
     pub fn replace(&self, rows: RecordBatch) {
-        let batches = if rows.num_rows() > 0 { vec![rows] } else { vec![] };
-        *self.rows.lock().expect("no holder panics") = batches;
+        *self.rows.lock().expect("no holder panics") = vec![rows];
     }
 
     /// Adds rows.
