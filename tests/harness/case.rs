@@ -47,7 +47,9 @@ impl Case {
         let mut records = feeds[0].records(&shape, &mut rng);
         let mut query = Query::random(&mut rng);
         // Over rows that change no window is ever final.
-        while feeds != [ROWS; 2] && query.emit_on_close {
+        // Without a watermark, which such sources do not have, times may be NULL; the plain SQL that stands for windows of
+        // that kind in a batch does not say what becomes of those.
+        while feeds != [ROWS; 2] && (query.emit_on_close || matches!(query.shape, Shape::Windowed(_))) {
             query = Query::random(&mut rng);
         }
         if let Shape::Join(join) = &query.shape {

@@ -282,7 +282,8 @@ fn check_counts(source: &str, cut: &Cut, ingest: &Ingest) -> crate::Result<()> {
     for (partition, live) in &cut.counts {
         let again = again.get(partition).copied().unwrap_or_default();
         if again != *live {
-            let message = format!("source \"{source}\" cannot be read a second time: partition {partition} gave {live}");
+            let message =
+                format!("source \"{source}\" cannot be read a second time: partition {partition} gave {live}");
             return Err(Error::data(format!("{message}, and now {again}")));
         }
     }

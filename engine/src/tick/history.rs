@@ -23,7 +23,7 @@ const BYTES_MAX: usize = 256 << 20;
 /// The longest retention.
 const RETENTION_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a tick is kept after it was published; zero keeps the newest alone.
+/// How long a tick is kept after the next one took its place; zero keeps the newest alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention(Duration);
 
@@ -166,9 +166,10 @@ impl Kept {
     fn trim(&mut self) {
         let retention = i64::try_from(self.retention.0.as_micros()).unwrap_or(i64::MAX);
         let horizon = self.newest.now_micros.saturating_sub(retention);
+        let replaced = |next: &KeptTick| next.snapshot.now_micros;
         while let Some(oldest) = self.ticks.front()
             && (self.retention == Retention::default()
-                || oldest.snapshot.now_micros < horizon
+                || self.ticks.get(1).map(replaced).is_some_and(|at| at < horizon)
                 || self.bytes > BYTES_MAX)
         {
             self.bytes -= oldest.bytes;
@@ -198,9 +199,9 @@ mod tests {
             history.record(snapshot(tick, tick as i64 * 4_000), &[]);
         }
         assert_eq!(history.at(TickId(5)).expect("the newest").tick, TickId(5));
-        assert_eq!(history.at(TickId(3)).expect("8 ms old").tick, TickId(3));
-        let gone = history.at(TickId(2)).expect_err("12 ms old").to_string();
-        assert!(gone.contains("ticks 3 to 5"), "{gone}");
+        assert_eq!(history.at(TickId(2)).expect("replaced 8 ms ago").tick, TickId(2));
+        let gone = history.at(TickId(1)).expect_err("replaced 12 ms ago").to_string();
+        assert!(gone.contains("ticks 2 to 5"), "{gone}");
         assert!(history.at(TickId(6)).expect_err("to come").to_string().contains("has not come yet"));
         history.set_retention(Retention::default());
         history.at(TickId(4)).expect_err("nothing is kept any more");
