@@ -32,6 +32,11 @@ impl GrowingTable {
     pub fn append(&self, rows: impl IntoIterator<Item = RecordBatch>) {
         self.rows.lock().expect("no holder panics").extend(rows);
     }
+
+    /// Has these rows and no others.
+    pub fn replace(&self, rows: Vec<RecordBatch>) {
+        *self.rows.lock().expect("no holder panics") = rows;
+    }
 }
 
 #[async_trait]
@@ -82,6 +87,11 @@ impl Batch {
         let config = sql::functions::session_config().with_target_partitions(1);
         let state = sql::functions::session_state(config, Arc::default()).expect("functions that can be registered");
         Self { state, tables: Tables(tables) }
+    }
+
+    /// Adds a table, in the place of its namesake if there is one.
+    pub fn add(&mut self, name: &str, table: Arc<GrowingTable>) {
+        self.tables.0.insert(name.to_owned(), table);
     }
 
     /// Binds and optimises a query once; it sees rows appended later.

@@ -1,6 +1,6 @@
 //! A view driven tick by tick, in this thread, with cuts and restarts as the caller chooses.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -8,7 +8,7 @@ use datafusion::execution::SessionState;
 use engine::dataflow::Dataflow;
 use engine::delta::Delta;
 use engine::format::json::JsonDecoder;
-use engine::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
+use engine::ingest::{DecoderFactory, Ingest, IngestSpec, IngestState, IngestedTick, UsedColumns};
 use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
@@ -23,16 +23,19 @@ use super::sabotage::{Bug, Sabotage};
 use super::stream::{CREATE_SOURCE, RECORD_TIME_MILLIS, Record, create_other};
 
 /// When the first tick is, and how long after it the next, µs.
-const FIRST_TICK_MICROS: i64 = 1_000_000;
+pub const FIRST_TICK_MICROS: i64 = 1_000_000;
 
-/// A source as the view reads it, and as the oracle does.
-struct Reading {
-    name: &'static str,
+/// A source as views read it, and as the oracle does.
+pub struct Reading {
+    /// The source.
+    pub name: &'static str,
     ingest: Ingest,
     /// A second reading that materialises every column: what the oracle takes for the accepted rows.
     all: Ingest,
-    table: Arc<GrowingTable>,
-    next_offsets: Offsets,
+    /// Every row accepted so far.
+    pub table: Arc<GrowingTable>,
+    /// Where the log ends.
+    pub next_offsets: Offsets,
 }
 
 /// A view, its sources and the oracle beside it.
@@ -61,6 +64,7 @@ pub fn catalog() -> (Arc<Catalog>, IngestSpec) {
             columns: create.columns.clone(),
             definition: Definition::Source(Arc::new(*create)),
             reads: Default::default(),
+            properties: None,
         });
     }
     (Arc::new(catalog), spec.expect("two sources"))
@@ -71,7 +75,7 @@ fn factory() -> DecoderFactory {
 }
 
 /// The functions a view may call; made once.
-fn state() -> &'static SessionState {
+pub fn state() -> &'static SessionState {
     static STATE: std::sync::OnceLock<SessionState> = std::sync::OnceLock::new();
     STATE.get_or_init(|| server::database::session_state().expect("functions that can be registered"))
 }
@@ -89,10 +93,18 @@ pub fn plan(catalog: &Arc<Catalog>, create: &str) -> Result<server::database::Pl
 }
 
 impl Reading {
-    fn new(name: &'static str, spec: &IngestSpec, dataflow: &Dataflow, partitions: i32) -> engine::Result<Self> {
+    /// Of the columns `wanted`, nothing read yet.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn new(
+        name: &'static str,
+        spec: &IngestSpec,
+        wanted: &BTreeSet<String>,
+        partitions: i32,
+    ) -> engine::Result<Self> {
         let mut used = spec.clone();
         let columns = used.decode.columns.iter().enumerate();
-        let wanted = dataflow.inputs.get(name).cloned().unwrap_or_default();
         let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
         used.set_used(&UsedColumns { columns, metadata: vec![] })?;
         let mut every = spec.clone();
@@ -104,7 +116,11 @@ impl Reading {
         Ok(Self { name, ingest, all, table, next_offsets })
     }
 
-    fn take(
+    /// Consumes records.
+    ///
+    /// # Errors
+    /// An offset not accounted for, or a bug.
+    pub fn take(
         &mut self,
         records: &[&Record],
         now_micros: i64,
@@ -145,6 +161,21 @@ impl Reading {
         self.table.append(all.batches);
         Ok(taken)
     }
+
+    /// Goes on from what was saved.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn restart(&mut self, state: IngestState) -> engine::Result<()> {
+        let spec = self.ingest.spec().clone();
+        self.ingest = Ingest::restore(spec, factory(), state)?;
+        Ok(())
+    }
+
+    /// What has to be saved.
+    pub fn save(&self) -> IngestState {
+        self.ingest.save()
+    }
 }
 
 impl Run {
@@ -168,7 +199,8 @@ impl Run {
         let mut readings = Vec::new();
         for name in if reads_other { &["s", "o"][..] } else { &["s"] } {
             core.add_source(name, &spec);
-            readings.push(Reading::new(name, &spec, &dataflow, partitions).map_err(text)?);
+            let wanted = dataflow.inputs.get(*name).cloned().unwrap_or_default();
+            readings.push(Reading::new(name, &spec, &wanted, partitions).map_err(text)?);
         }
         core.add_view("v", view);
         let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
@@ -227,8 +259,8 @@ impl Run {
     fn tick_sabotaged(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
         let mut view = self.core.remove_view("v").expect("added at the start");
         let late = taken["s"].late.clone();
-        let rows = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(tick.batches.clone())));
-        let rows: HashMap<_, _> = rows.collect();
+        let deltas = |tick: &IngestedTick| tick.batches.iter().cloned().map(Delta::inserts).collect::<Vec<_>>();
+        let rows: HashMap<_, _> = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(deltas(tick)))).collect();
         self.core.tick(self.now_micros, taken).map_err(text)?;
         let mut input = self.core.input(rows);
         let sabotage = self.sabotage.as_mut().expect("only a sabotaged run comes here");
@@ -271,8 +303,7 @@ impl Run {
         view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
         self.core.add_view("v", view);
         for (reading, state) in self.readings.iter_mut().zip(states) {
-            let spec = reading.ingest.spec().clone();
-            reading.ingest = Ingest::restore(spec, factory(), state).map_err(text)?;
+            reading.restart(state).map_err(text)?;
         }
         Ok(())
     }

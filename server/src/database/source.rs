@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{FieldRef, Fields};
 use engine::Error;
+use engine::dataflow::relation::RelationProperties;
 use engine::dataflow::scan::DeltaTable;
 use engine::engine::SourceDefinition;
 use engine::format::DecodeSpec;
@@ -110,6 +111,7 @@ fn included(kind: sql::statement::MetadataColumn, name: &str) -> IncludedColumn 
 /// The source as the leaf of an incremental plan.
 pub fn delta_table(create: &CreateSource) -> DeltaTable {
     let schema = Arc::new(arrow::datatypes::Schema::new(columns(create).into_iter().collect::<Fields>()));
-    let event_time = create.watermark.as_ref().map(|watermark| watermark.column.clone());
-    DeltaTable { source: create.name.clone(), schema, event_time }
+    let event_time = create.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    let properties = RelationProperties::of_source(&create.name, &schema, event_time);
+    DeltaTable::new(&create.name, schema, Arc::new(properties))
 }
