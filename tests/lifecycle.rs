@@ -11,6 +11,8 @@ mod idle;
 mod joining;
 #[path = "lifecycle/long_statements.rs"]
 mod long_statements;
+#[path = "lifecycle/stacked.rs"]
+mod stacked;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

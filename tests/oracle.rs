@@ -8,6 +8,8 @@
 use harness::case::Case;
 use harness::compare;
 use harness::sabotage::Bug;
+use harness::sabotage::stack::StackBug;
+use harness::stack::Stack;
 
 /// Within so many cases every seeded bug must be caught.
 const SABOTAGED_CASES_MAX: u64 = 5_000;
@@ -130,6 +132,53 @@ fn a_failing_case_shrinks_to_a_short_golden_script() {
     assert_eq!(golden.lines().filter(|line| line.contains(" 0 @")).count(), small.records.len(), "{golden}");
     assert!(golden.starts_with("# A retraction is missed.\nCREATE SOURCE s ("), "{golden}");
     assert!(golden.ends_with("\nend\n"), "{golden}");
+}
+
+#[test]
+fn every_view_of_a_stack_equals_the_batch_answer_at_every_tick() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let first = setting("TIDEMARK_ORACLE_SEED", 1);
+    let cases = setting("TIDEMARK_ORACLE_CASES", 600) / 4;
+    let (mut views, mut stacked, mut closing, mut joining) = (0, 0, 0, 0);
+    for seed in first..first + cases.max(1) {
+        let stack = Stack::of(seed);
+        let rows = stack.run().unwrap_or_else(|error| panic!("stack {seed}: {error}\n{}", stack.text()));
+        let other = stack.clone().evicting(false).run();
+        let other = other.unwrap_or_else(|error| panic!("stack {seed} without eviction: {error}\n{}", stack.text()));
+        for (tick, (rows, other)) in rows.iter().zip(&other).enumerate() {
+            for (view, (rows, other)) in stack.views.iter().zip(rows.iter().zip(other)) {
+                let same = compare::equal(other, rows);
+                assert_eq!(same, Ok(()), "stack {seed}: {} depends on eviction, tick {}", view.name, tick + 1);
+            }
+        }
+        views += stack.views.len();
+        stacked += stack.views.iter().filter(|view| view.select.contains(" v1") || view.select.contains("(v")).count();
+        closing += stack.views.iter().filter(|view| view.emit_on_close).count();
+        joining += stack.views.iter().filter(|view| view.after > 0).count();
+    }
+    println!(
+        "{cases} stacks from seed {first}: {views} views, {stacked} or more over views, {closing} emit on close, \
+         {joining} begun later"
+    );
+}
+
+#[test]
+fn each_seeded_bug_between_views_is_caught() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let caught = |bug: StackBug| {
+        (1..=SABOTAGED_CASES_MAX).find_map(|seed| {
+            let stack = Stack::of(seed);
+            let (ran, acted) = stack.run_with(bug);
+            let error = ran.err().filter(|_| acted)?;
+            println!("{bug:?}: caught at stack {seed}: {}", error.lines().next().unwrap_or_default());
+            stack.run().unwrap_or_else(|error| panic!("stack {seed} fails without {bug:?}, too: {error}"));
+            Some(seed)
+        })
+    };
+    let missed: Vec<_> = StackBug::ALL.into_iter().filter(|bug| caught(*bug).is_none()).collect();
+    assert_eq!(missed, vec![], "bugs not caught within {SABOTAGED_CASES_MAX} stacks");
 }
 
 struct Caught {

@@ -34,6 +34,7 @@ fn catalog() -> (Arc<Catalog>, IngestSpec) {
         columns: create.columns.clone(),
         definition: Definition::Source(Arc::new(*create)),
         reads: Default::default(),
+        properties: None,
     });
     (Arc::new(catalog), spec)
 }

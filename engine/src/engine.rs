@@ -15,11 +15,12 @@ use crate::ingest::reader::{ReaderState, SourceStatus};
 use crate::ingest::topic_table::{Cut, TopicTable};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
-use crate::tick::backfill::{Backfill, Position, SILENCE_MAX};
+use crate::tick::backfill::{Backfill, Clocked, Position, SILENCE_MAX};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake};
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
+use crate::tick::pin::{self, Pin};
 use crate::tick::subscription::{Span, Subscription};
 use crate::time::{Clock, TickId};
 use crate::view::{Snapshot, SnapshotStore};
@@ -29,6 +30,9 @@ const JOIN_RECORDS_MAX: i64 = 10_000;
 
 /// One this near is left to it after [`APPROACHES_MAX`] more rounds, for records may come as fast as they are read again.
 const JOIN_RECORDS_MOST: i64 = 200_000;
+
+/// Changed rows of relations that are left to the tick thread at once.
+const RELATION_ROWS_MAX: usize = 10_000;
 
 /// How often a backfill within [`JOIN_RECORDS_MOST`] of the cut tries to come nearer.
 const APPROACHES_MAX: usize = 16;
@@ -100,11 +104,21 @@ impl StagedView {
     ///
     /// # Errors
     /// `Unavailable` if the engine has stopped.
-    pub fn show(mut self) -> Result<()> {
-        self.done = true;
+    pub fn show(self) -> Result<()> {
+        Self::show_all(vec![self])
+    }
+
+    /// Shows views all in one tick.
+    ///
+    /// # Errors
+    /// As for [`show`](Self::show).
+    pub fn show_all(mut views: Vec<Self>) -> Result<()> {
+        views.iter_mut().for_each(|view| view.done = true);
+        let Some(commands) = views.first().map(|view| view.commands.clone()) else { return Ok(()) };
+        let names = views.iter().map(|view| view.name.clone()).collect();
         let (reply, answer) = sync_channel(1);
         let stopped = || Error::unavailable("the engine has stopped");
-        self.commands.send(Command::ShowView(self.name.clone(), reply)).map_err(|_| stopped())?;
+        commands.send(Command::ShowViews(names, reply)).map_err(|_| stopped())?;
         answer.recv().map_err(|_| stopped())?
     }
 
@@ -218,7 +232,7 @@ impl Engine {
     }
 
     /// Adds a view, or puts it in its namesake's place in one tick. Returns when the view holds everything its sources
-    /// have consumed; `cancelled` is asked now and then meanwhile.
+    /// have consumed and the views it reads hold; `cancelled` is asked now and then meanwhile.
     ///
     /// # Errors
     /// `Unsupported` for a plan that cannot be executed, `Unavailable` if a broker is away, `Cancelled`, and the view's
@@ -238,19 +252,24 @@ impl Engine {
         let names: Vec<String> = dataflow.inputs.keys().cloned().collect();
         let mut backfills: Vec<Backfill> = Vec::new();
         let mut opened = BTreeMap::new();
-        for (source, position) in self.positions(&names)? {
-            let known = self.known(&source)?;
+        let relations: Vec<String> = dataflow.relations.iter().cloned().collect();
+        let pin = self.ask(|reply| Command::Pin(relations, names.clone(), reply))?;
+        for (source, position) in &pin.positions {
+            let (source, known) = (source.clone(), self.known(source)?);
             match position {
-                Some(position) => backfills.push(self.backfill(&known, &used[&source], &position)?),
+                Some(position) => backfills.push(self.backfill(&known, &used[&source], position)?),
                 None => {
                     let start = self.start_still_kept(&source, &known)?;
                     opened.insert(source, known.definition.opener.open(&start)?);
                 }
             }
         }
-        self.approach(&names, &mut backfills, &mut view, cancelled)?;
+        self.catch_up(&pin, &mut backfills, &mut view, cancelled)?;
+        self.approach(&names, &mut backfills, &mut view, &pin, cancelled)?;
         let given_up = Arc::new(AtomicBool::new(false));
-        let new = NewView { name: name.to_owned(), view, used, backfills, opened, cancelled: given_up.clone() };
+        let cancel = given_up.clone();
+        let new =
+            NewView { name: name.to_owned(), view, used, backfills, changes: pin.changes, opened, cancelled: cancel };
         let commands = self.commands.lock().clone();
         let (reply, answer) = sync_channel(1);
         let stopped = || Error::unavailable("the engine has stopped");
@@ -286,14 +305,41 @@ impl Engine {
         Backfill::new(name, opener.clone(), spec, factory.clone(), known.start.clone(), position)
     }
 
+    /// Brings a view over maintained relations to the tick at which they were pinned.
+    fn catch_up(
+        &self,
+        pin: &Pin,
+        backfills: &mut [Backfill],
+        view: &mut RunningView,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let Some(changes) = &pin.changes else { return Ok(()) };
+        pin.feed(view, cancelled)?;
+        for backfill in backfills.iter_mut() {
+            if let Some(Some(position)) = pin.positions.get(backfill.source()) {
+                backfill.run(position, view, (&pin.template, Clocked::Yes), SILENCE_MAX, cancelled)?;
+            }
+        }
+        // Without sources, changes can go in as they are; with them, only those up to the cut the sources are read to.
+        let mut approaches = 0;
+        while backfills.is_empty() && approaches < APPROACHES_MAX && changes.lock().rows() > RELATION_ROWS_MAX {
+            let deltas = changes.lock().hand_out()?;
+            pin::feed(view, &pin.template, deltas)?;
+            approaches += 1;
+        }
+        Ok(())
+    }
+
     /// Runs backfills until what is left is little enough for the tick thread, which does it while all views wait.
     fn approach(
         &self,
         names: &[String],
         backfills: &mut [Backfill],
         view: &mut RunningView,
+        pin: &Pin,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
+        let clocked = if pin.changes.is_some() { Clocked::No } else { Clocked::Yes };
         let (mut approaches, mut waits_since) = (0, None);
         loop {
             let positions = self.positions(names)?;
@@ -304,7 +350,7 @@ impl Engine {
                 let behind = backfill.behind(position);
                 most = most.max(behind);
                 if behind > JOIN_RECORDS_MAX || backfill.is_unread() {
-                    backfill.run(position, view, &template, SILENCE_MAX, cancelled)?;
+                    backfill.run(position, view, (&template, clocked), SILENCE_MAX, cancelled)?;
                 }
                 unsettled |= !backfill.is_unread() && !backfill.is_settled(position);
             }
@@ -353,6 +399,31 @@ impl Engine {
 
     fn positions(&self, names: &[String]) -> Result<BTreeMap<String, Option<Position>>> {
         self.ask(|reply| Command::Positions(names.to_vec(), reply))
+    }
+
+    /// Gives a source or view another name, between two ticks. Those that read it go on. Snapshots have it under both names
+    /// until [`forget_name`](Self::forget_name).
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.ask(|reply| Command::Rename(from.to_owned(), to.to_owned(), reply))?;
+        let mut sources = self.sources.write();
+        if let Some(mut known) = sources.get(from).cloned() {
+            to.clone_into(&mut known.definition.name);
+            to.clone_into(&mut known.definition.spec.source);
+            sources.insert(to.to_owned(), known);
+        }
+        Ok(())
+    }
+
+    /// Nobody looks for what was renamed under its old name any more.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn forget_name(&self, name: &str) -> Result<()> {
+        self.sources.write().remove(name);
+        self.ask(|reply| Command::ForgetName(name.to_owned(), reply))
     }
 
     /// Removes a view.

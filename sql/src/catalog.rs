@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
+use engine::dataflow::relation::RelationProperties;
 
 use crate::error::{SqlError, SqlState};
 use crate::statement::{CreateMaterializedView, CreateSource, CreateView, ObjectKind};
@@ -32,6 +33,8 @@ pub struct Object {
     pub columns: Vec<FieldRef>,
     /// The objects it reads, by name.
     pub reads: BTreeSet<String>,
+    /// What views over it may build on; `None` for a source, which says so itself, and for a plain view.
+    pub properties: Option<Arc<RelationProperties>>,
 }
 
 /// What an object is.
@@ -69,6 +72,8 @@ pub struct NewObject {
     pub columns: Vec<FieldRef>,
     /// The objects it reads.
     pub reads: BTreeSet<String>,
+    /// What views over it may build on, if the engine keeps its rows.
+    pub properties: Option<Arc<RelationProperties>>,
 }
 
 /// All objects at one version.
@@ -180,8 +185,9 @@ impl Catalog {
         next.version += 1;
         let oid = next.objects.get(&new.name).map_or(next.next_oid, |old| old.oid);
         next.next_oid = next.next_oid.max(oid + 1);
-        let NewObject { name, text, definition, columns, reads } = new;
-        next.objects.insert(name.clone(), Arc::new(Object { oid, name, text, definition, columns, reads }));
+        let NewObject { name, text, definition, columns, reads, properties } = new;
+        let object = Object { oid, name: name.clone(), text, definition, columns, reads, properties };
+        next.objects.insert(name, Arc::new(object));
         next
     }
 
@@ -193,6 +199,29 @@ impl Catalog {
         if let Some(object) = next.objects.get_mut(name) {
             *object = Arc::new(Object { oid, ..object.as_ref().clone() });
         }
+        next
+    }
+
+    /// This catalog with an object under another name, and so for all that read it. `rewritten` has, by the present name,
+    /// the text and definition of each object whose text names it, its own among them.
+    #[must_use]
+    pub fn renamed(&self, from: &str, to: &str, rewritten: BTreeMap<String, (String, Definition)>) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        let name = |name: &String| if name == from { to.to_owned() } else { name.clone() };
+        let is_source = self.get(from).is_some_and(|object| object.kind() == ObjectKind::Source);
+        let rename = |object: &Arc<Object>| {
+            let mut renamed = Object { name: name(&object.name), ..object.as_ref().clone() };
+            renamed.reads = object.reads.iter().map(name).collect();
+            if is_source && let Some(properties) = &object.properties {
+                renamed.properties = Some(Arc::new(properties.with_source_renamed(from, to)));
+            }
+            if let Some((text, definition)) = rewritten.get(&object.name) {
+                (renamed.text, renamed.definition) = (text.clone(), definition.clone());
+            }
+            (renamed.name.clone(), Arc::new(renamed))
+        };
+        next.objects = self.objects.values().map(rename).collect();
         next
     }
 

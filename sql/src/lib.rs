@@ -16,6 +16,7 @@ pub mod functions;
 pub mod incremental;
 pub mod interval;
 pub mod parser;
+pub mod rename;
 pub mod stack;
 pub mod statement;
 pub mod types;

@@ -33,6 +33,8 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     /// `DROP SOURCE | TABLE | MATERIALIZED VIEW | VIEW`.
     Drop(Drop),
+    /// `ALTER … RENAME TO`.
+    Rename(Rename),
     /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
     ShowObjects(ShowObjects),
     /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
@@ -325,6 +327,19 @@ pub struct Drop {
     pub if_exists: bool,
     /// True after CASCADE.
     pub cascade: bool,
+}
+
+/// `ALTER SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name RENAME TO name`.
+#[derive(Debug, Clone)]
+pub struct Rename {
+    /// What is renamed.
+    pub kind: ObjectKind,
+    /// Which.
+    pub name: String,
+    /// Its new name.
+    pub new_name: String,
+    /// True after IF EXISTS: a missing one is a NOTICE.
+    pub if_exists: bool,
 }
 
 /// What `SHOW` lists.

@@ -10,7 +10,7 @@
 //! \notices                      a query: the notices since the last time
 //! ```
 //! `BOOTSTRAP` stands for the broker's address. Columns are divided by ` | `; NULL is `NULL`, an empty text `(empty)`.
-//! An error is its SQLSTATE and message, its position, and the first lines of detail and hint.
+//! An error is its SQLSTATE and message, its position, detail and hint; of a detail that shows a plan, the first line.
 
 use std::fmt;
 use std::path::Path;
@@ -152,7 +152,10 @@ impl Session {
             let mut messages = futures::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = messages.next().await {
                 if let AsyncMessage::Notice(notice) = message {
-                    let text = format!("{} {}: {}", notice.severity(), notice.code().code(), notice.message());
+                    let mut text = format!("{} {}: {}", notice.severity(), notice.code().code(), notice.message());
+                    if let Some(detail) = notice.detail() {
+                        text.push_str(&format!(" ({})", detail.replace('\n', "; ")));
+                    }
                     heard.lock().expect("no holder panics").push(text);
                 }
             }
@@ -247,9 +250,10 @@ impl Session {
             });
         }
         for (name, said) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
-            if let Some(first) = said.and_then(|said| said.lines().next()) {
-                text.push_str(&format!("\n{name}: {first}"));
-            }
+            let Some(said) = said else { continue };
+            let plan = said.starts_with("Plan fragment:");
+            let lines: Vec<&str> = said.lines().take(if plan { 1 } else { usize::MAX }).collect();
+            text.push_str(&format!("\n{name}: {}", lines.join("; ")));
         }
         Shown { state: Some(error.code().code().to_owned()), text: text.replace(self.broker.bootstrap(), "BOOTSTRAP") }
     }

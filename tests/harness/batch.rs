@@ -28,9 +28,11 @@ impl GrowingTable {
         Arc::new(Self { schema, rows: Default::default() })
     }
 
-    /// Puts these rows in place of all others.
-    pub fn replace(&self, rows: RecordBatch) {
-        *self.rows.lock().expect("no holder panics") = vec![rows];
+    /// Puts these rows in place of all others. Of none there is no batch: DataFusion's count(DISTINCT constant) takes a batch
+    /// without rows for a value.
+    pub fn replace(&self, rows: impl IntoIterator<Item = RecordBatch>) {
+        let batches = rows.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+        *self.rows.lock().expect("no holder panics") = batches;
     }
 
     /// Adds rows.
@@ -87,6 +89,11 @@ impl Batch {
         let config = sql::functions::session_config().with_target_partitions(1);
         let state = sql::functions::session_state(config, Arc::default()).expect("functions that can be registered");
         Self { state, tables: Tables(tables) }
+    }
+
+    /// Adds a table, in the place of its namesake if there is one.
+    pub fn add(&mut self, name: &str, table: Arc<GrowingTable>) {
+        self.tables.0.insert(name.to_owned(), table);
     }
 
     /// Binds and optimises a query once; it sees rows appended later.

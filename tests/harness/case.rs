@@ -178,7 +178,7 @@ fn feeds(seed: u64) -> [Feed; 2] {
 }
 
 /// Two topics' records in one line, each topic's in its order; sometimes one topic is well ahead.
-fn shuffled_together(rng: &mut impl Rng, first: Vec<Record>, second: Vec<Record>) -> Vec<Record> {
+pub(super) fn shuffled_together(rng: &mut impl Rng, first: Vec<Record>, second: Vec<Record>) -> Vec<Record> {
     let ahead = *[0.5, 0.5, 0.1, 0.9].choose(rng).expect("not empty");
     let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
     let mut all = Vec::new();
@@ -190,7 +190,7 @@ fn shuffled_together(rng: &mut impl Rng, first: Vec<Record>, second: Vec<Record>
 }
 
 /// A panic is an answer like any other here, and a wrong one.
-fn unpanicked<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn unpanicked<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -198,11 +198,11 @@ fn unpanicked<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-fn parallelism(rng: &mut impl Rng) -> usize {
+pub(super) fn parallelism(rng: &mut impl Rng) -> usize {
     *[1, 1, 2, 7].choose(rng).expect("not empty")
 }
 
-fn random_cuts(rng: &mut impl Rng, records: usize) -> Vec<usize> {
+pub(super) fn random_cuts(rng: &mut impl Rng, records: usize) -> Vec<usize> {
     let mut cuts: Vec<usize> = (0..rng.random_range(0..7)).map(|_| rng.random_range(0..=records)).collect();
     cuts.sort_unstable();
     cuts

@@ -5,7 +5,7 @@
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
-//! bugs put in from outside, each of which must be noticed.
+//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views.
 //!
 //! [`script`] and [`stage`] run golden scripts of ticks; [`binary`] reads what drivers are sent.
 //!
@@ -28,6 +28,7 @@ pub mod sabotage;
 pub mod script;
 pub mod served;
 pub mod shrink;
+pub mod stack;
 pub mod stage;
 pub mod stream;
 pub mod windows;

@@ -1,13 +1,13 @@
 //! A view driven tick by tick, in this thread, with cuts and restarts as the caller chooses.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
 use engine::dataflow::Dataflow;
 use engine::delta::Delta;
-use engine::ingest::{DecoderFactory, Ingest, IngestedTick, UsedColumns};
+use engine::ingest::{DecoderFactory, Ingest, IngestState, IngestedTick, UsedColumns};
 use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
@@ -24,19 +24,22 @@ use super::sabotage::{Bug, Sabotage};
 use super::stream::{RECORD_TIME_MILLIS, Record};
 
 /// When the first tick is, and how long after it the next, µs.
-const FIRST_TICK_MICROS: i64 = 1_000_000;
+pub const FIRST_TICK_MICROS: i64 = 1_000_000;
 
-/// A source as the view reads it, and as the oracle does.
-struct Reading {
-    name: &'static str,
+/// A source as views read it, and as the oracle does.
+pub struct Reading {
+    /// The source.
+    pub name: &'static str,
     ingest: Ingest,
     /// A second reading that materialises every column: what the oracle takes for the accepted rows.
     all: Ingest,
-    table: Arc<GrowingTable>,
+    /// Every row accepted so far; of a source with a key its rows.
+    pub table: Arc<GrowingTable>,
     /// What its records come to, if they are changes of rows.
     keyed: Option<LastRecords>,
     factory: DecoderFactory,
-    next_offsets: Offsets,
+    /// Where the log ends.
+    pub next_offsets: Offsets,
 }
 
 /// A view, its sources and the oracle beside it.
@@ -65,6 +68,7 @@ pub fn catalog(feeds: [Feed; 2]) -> (Arc<Catalog>, [CreateSource; 2]) {
             columns: create.columns.clone(),
             definition: Definition::Source(Arc::new(create.as_ref().clone())),
             reads: Default::default(),
+            properties: None,
         });
         *create
     });
@@ -72,7 +76,7 @@ pub fn catalog(feeds: [Feed; 2]) -> (Arc<Catalog>, [CreateSource; 2]) {
 }
 
 /// The functions a view may call; made once.
-fn state() -> &'static SessionState {
+pub fn state() -> &'static SessionState {
     static STATE: std::sync::OnceLock<SessionState> = std::sync::OnceLock::new();
     STATE.get_or_init(|| server::database::session_state().expect("functions that can be registered"))
 }
@@ -90,12 +94,20 @@ pub fn plan(catalog: &Arc<Catalog>, create: &str) -> Result<server::database::Pl
 }
 
 impl Reading {
-    fn new(create: &CreateSource, name: &'static str, dataflow: &Dataflow, partitions: i32) -> Result<Self, String> {
+    /// Of the columns `wanted`, nothing read yet.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn new(
+        create: &CreateSource,
+        name: &'static str,
+        wanted: &BTreeSet<String>,
+        partitions: i32,
+    ) -> Result<Self, String> {
         let spec = ingest_spec_of(create).map_err(text)?;
         let factory = decoder_factory(create).map_err(text)?;
         let mut used = spec.clone();
         let columns = used.decode.columns.iter().enumerate();
-        let wanted = dataflow.inputs.get(name).cloned().unwrap_or_default();
         let columns = columns.filter(|(_, field)| wanted.contains(field.name())).map(|(index, _)| index).collect();
         let metadata = spec.metadata.iter().enumerate().filter(|(_, included)| wanted.contains(&included.name));
         let metadata = metadata.map(|(index, _)| index).collect();
@@ -113,7 +125,11 @@ impl Reading {
         Ok(Self { name, ingest, all, table, keyed, factory, next_offsets })
     }
 
-    fn take(
+    /// Consumes records.
+    ///
+    /// # Errors
+    /// An offset not accounted for, or a bug.
+    pub fn take(
         &mut self,
         records: &[&Record],
         now_micros: i64,
@@ -155,10 +171,25 @@ impl Reading {
             None => self.table.append(all.batches),
             Some(keyed) => {
                 keyed.absorb(&raw, &all.batches)?;
-                self.table.replace(keyed.rows()?);
+                self.table.replace([keyed.rows()?]);
             }
         }
         Ok(taken)
+    }
+
+    /// Goes on from what was saved.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn restart(&mut self, state: IngestState) -> engine::Result<()> {
+        let spec = self.ingest.spec().clone();
+        self.ingest = Ingest::restore(spec, self.factory.clone(), state)?;
+        Ok(())
+    }
+
+    /// What has to be saved.
+    pub fn save(&self) -> IngestState {
+        self.ingest.save()
     }
 }
 
@@ -184,7 +215,8 @@ impl Run {
         let mut readings = Vec::new();
         for (name, source) in ["s", "o"].into_iter().zip(&sources).take(1 + usize::from(reads_other)) {
             core.add_source(name, &ingest_spec_of(source).map_err(text)?);
-            readings.push(Reading::new(source, name, &dataflow, partitions)?);
+            let wanted = dataflow.inputs.get(name).cloned().unwrap_or_default();
+            readings.push(Reading::new(source, name, &wanted, partitions)?);
         }
         core.add_view("v", view);
         let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
@@ -243,8 +275,8 @@ impl Run {
     fn tick_sabotaged(&mut self, taken: BTreeMap<String, IngestedTick>) -> Result<Vec<Delta>, String> {
         let mut view = self.core.remove_view("v").expect("added at the start");
         let late = taken["s"].late.clone();
-        let rows = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(tick.batches.clone())));
-        let rows: HashMap<_, _> = rows.collect();
+        let deltas = |tick: &IngestedTick| tick.batches.iter().cloned().map(Delta::inserts).collect::<Vec<_>>();
+        let rows: HashMap<_, _> = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(deltas(tick)))).collect();
         self.core.tick(self.now_micros, taken).map_err(text)?;
         let mut input = self.core.input(rows);
         let sabotage = self.sabotage.as_mut().expect("only a sabotaged run comes here");
@@ -287,8 +319,7 @@ impl Run {
         view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
         self.core.add_view("v", view);
         for (reading, state) in self.readings.iter_mut().zip(states) {
-            let spec = reading.ingest.spec().clone();
-            reading.ingest = Ingest::restore(spec, reading.factory.clone(), state).map_err(text)?;
+            reading.restart(state).map_err(text)?;
         }
         Ok(())
     }

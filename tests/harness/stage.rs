@@ -86,6 +86,8 @@ struct Source {
 struct View {
     create: CreateMaterializedView,
     text: String,
+    /// Its rows, for the batch answers of those that read it.
+    rows: Arc<GrowingTable>,
     /// Rows as text with their weights: the sum of all changelogs.
     sum: BTreeMap<String, i64>,
     failed: bool,
@@ -97,6 +99,8 @@ pub struct Stage {
     catalog: Arc<Catalog>,
     sources: BTreeMap<String, Source>,
     views: BTreeMap<String, View>,
+    /// The views' names, each after what it reads.
+    order: Vec<String>,
     batch: Batch,
     now_micros: i64,
 }
@@ -125,6 +129,7 @@ impl Stage {
     pub fn new(statements: &str) -> Result<Self, String> {
         let (mut catalog, mut specs, mut views) = (Arc::new(Catalog::default()), BTreeMap::new(), BTreeMap::new());
         let mut creates: BTreeMap<String, CreateSource> = BTreeMap::new();
+        let mut order = Vec::new();
         for parsed in sql::parser::parse(statements).map_err(text)? {
             match parsed.statement {
                 Statement::CreateSource(create) => {
@@ -136,11 +141,23 @@ impl Stage {
                         columns: create.columns.clone(),
                         definition: Definition::Source(Arc::new(*create)),
                         reads: Default::default(),
+                        properties: None,
                     }));
                 }
                 Statement::CreateMaterializedView(create) => {
-                    let view = View { create: *create, text: parsed.text, sum: BTreeMap::new(), failed: false };
-                    views.insert(view.create.name.clone(), view);
+                    let planned = plan(&catalog, &create, &parsed.text)?;
+                    catalog = Arc::new(catalog.with(NewObject {
+                        name: create.name.clone(),
+                        text: parsed.text.clone(),
+                        columns: planned.columns,
+                        definition: Definition::MaterializedView(Arc::new(create.as_ref().clone())),
+                        reads: planned.reads,
+                        properties: Some(Arc::new(planned.dataflow.properties())),
+                    }));
+                    let rows = GrowingTable::new(planned.dataflow.schema.clone());
+                    let (sum, failed) = (BTreeMap::new(), false);
+                    order.push(create.name.clone());
+                    views.insert(create.name.clone(), View { create: *create, text: parsed.text, rows, sum, failed });
                 }
                 _ => return Err("a script has only CREATE SOURCE and CREATE MATERIALIZED VIEW".into()),
             }
@@ -148,7 +165,7 @@ impl Stage {
         let mut core = Core::new(config(1));
         let mut used: BTreeMap<String, UsedColumns> = BTreeMap::new();
         for (name, view) in &views {
-            let planned = plan(&catalog, view)?;
+            let planned = view.plan(&catalog)?;
             add_used(&mut used, &planned, &specs);
             core.add_view(name, RunningView::try_new(&planned.dataflow, core.config()).map_err(text)?);
         }
@@ -159,8 +176,9 @@ impl Stage {
             sources.insert(name, source);
         }
         let tables = sources.iter().map(|(name, source)| (name.clone(), source.accepted.clone())).collect();
-        let batch = Batch::over(tables);
-        Ok(Self { core, catalog, sources, views, batch, now_micros: NOON_MICROS })
+        let mut batch = Batch::over(tables);
+        views.iter().for_each(|(name, view)| batch.add(name, view.rows.clone()));
+        Ok(Self { core, catalog, sources, views, order, batch, now_micros: NOON_MICROS })
     }
 
     /// Adds partitions up to `count`.
@@ -228,10 +246,11 @@ impl Stage {
         Ok(rendered.lines().map(|line| format!("{name} {}", without_day(line))).collect())
     }
 
-    /// Every view is the sum of its changelogs; on update, the batch answer.
+    /// Every view is the sum of its changelogs; on update, the batch answer over what it reads, be it sources or views.
     fn check_views(&self) -> Result<(), String> {
-        for (name, view) in &self.views {
-            let rows = rows_of(&self.core, name)?;
+        for name in &self.order {
+            let (view, rows) = (&self.views[name], rows_of(&self.core, name)?);
+            view.rows.replace(rows.clone());
             let mut found: BTreeMap<String, i64> = BTreeMap::new();
             for batch in &rows {
                 for line in changelog::render(&Delta::inserts(batch.clone())).map_err(text)?.lines() {
@@ -259,7 +278,7 @@ impl Stage {
         for (name, known) in &self.views {
             let old = self.core.remove_view(name).ok_or("a view is missing")?;
             let rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
-            let planned = plan(&self.catalog, known)?;
+            let planned = known.plan(&self.catalog)?;
             let mut view = RunningView::try_new(&planned.dataflow, &config).map_err(text)?;
             view.execution.restore(old.execution.save().map_err(text)?).map_err(text)?;
             let (schema, append_only) = (planned.dataflow.schema.clone(), planned.dataflow.append_only);
@@ -282,7 +301,7 @@ impl Stage {
     pub fn end(&mut self) -> Result<Vec<String>, String> {
         let mut core = Core::new(config(1));
         for (name, view) in &self.views {
-            let planned = plan(&self.catalog, view)?;
+            let planned = view.plan(&self.catalog)?;
             core.add_view(name, RunningView::try_new(&planned.dataflow, core.config()).map_err(text)?);
         }
         let (mut taken, mut lines) = (BTreeMap::new(), Vec::new());
@@ -307,8 +326,14 @@ impl Stage {
     }
 }
 
-fn plan(catalog: &Arc<Catalog>, view: &View) -> Result<PlannedView, String> {
-    plan_view(state(), catalog, &view.create, &view.text).map_err(|e| format!("{}: {e}", view.create.name))
+fn plan(catalog: &Arc<Catalog>, create: &CreateMaterializedView, text: &str) -> Result<PlannedView, String> {
+    plan_view(state(), catalog, create, text).map_err(|e| format!("{}: {e}", create.name))
+}
+
+impl View {
+    fn plan(&self, catalog: &Arc<Catalog>) -> Result<PlannedView, String> {
+        plan(catalog, &self.create, &self.text)
+    }
 }
 
 fn rows_of(core: &Core, view: &str) -> Result<Vec<RecordBatch>, String> {
@@ -386,7 +411,7 @@ impl Source {
             None => self.accepted.append(every.batches),
             Some(keyed) => {
                 keyed.absorb(&records, &every.batches)?;
-                self.accepted.replace(keyed.rows()?);
+                self.accepted.replace([keyed.rows()?]);
             }
         }
         for (partition, (from, to)) in &tick.offsets {

@@ -47,7 +47,11 @@ pub struct Execution {
     runtime: Arc<TickRuntime>,
     context: Arc<TaskContext>,
     config: ExecutionConfig,
+    /// The relations it reads, and the sources whose watermarks it follows.
+    relations: Vec<String>,
     sources: Vec<String>,
+    /// What relations are called in the plan that have another name by now, by that name.
+    planned_names: HashMap<String, String>,
     schema: SchemaRef,
     watermarks: HashMap<String, Watermark>,
     stepped: bool,
@@ -70,7 +74,9 @@ impl Execution {
             runtime,
             context: Arc::new(context),
             config,
-            sources: dataflow.inputs.keys().cloned().collect(),
+            relations: dataflow.inputs.keys().chain(&dataflow.relations).cloned().collect(),
+            sources: dataflow.sources.iter().cloned().collect(),
+            planned_names: HashMap::new(),
             schema: dataflow.schema.clone(),
             watermarks: HashMap::new(),
             stepped: false,
@@ -89,19 +95,60 @@ impl Execution {
             return Ok(vec![]);
         }
         self.stepped = true;
-        self.watermarks.extend(input.watermarks.iter().map(|(source, watermark)| (source.clone(), *watermark)));
-        self.runtime.set(Some(input));
+        for source in &self.sources {
+            if let Some(watermark) = input.watermarks.get(source) {
+                self.watermarks.insert(source.clone(), *watermark);
+            }
+        }
+        self.runtime.set(Some(self.as_planned(input)));
         let batches = self.run();
         self.runtime.set(None);
         batches?.into_iter().map(Delta::from_edge).collect()
     }
 
     fn concerns(&self, input: &TickInput) -> bool {
+        let changed = |relation: &String| {
+            input.deltas.get(relation).is_some_and(|deltas| deltas.iter().any(|delta| !delta.is_empty()))
+        };
         !self.stepped
-            || self.sources.iter().any(|source| {
-                input.rows.get(source).is_some_and(|rows| rows.iter().any(|batch| batch.num_rows() > 0))
-                    || input.watermarks.get(source) != self.watermarks.get(source)
-            })
+            || self.relations.iter().any(changed)
+            || self.sources.iter().any(|source| input.watermarks.get(source) != self.watermarks.get(source))
+    }
+
+    /// The tick under the names that relations had when the plan was made.
+    fn as_planned(&self, input: Arc<TickInput>) -> Arc<TickInput> {
+        if self.planned_names.is_empty() {
+            return input;
+        }
+        let planned = |name: &String| self.planned_names.get(name).unwrap_or(name).clone();
+        let deltas = self.relations.iter().filter_map(|name| Some((planned(name), input.deltas.get(name)?.clone())));
+        let watermarks = self.sources.iter().filter_map(|name| Some((planned(name), *input.watermarks.get(name)?)));
+        Arc::new(TickInput {
+            deltas: deltas.collect(),
+            watermarks: watermarks.collect(),
+            tick: input.tick,
+            now_micros: input.now_micros,
+            evict: input.evict,
+        })
+    }
+
+    /// Goes on reading a relation under another name.
+    pub fn rename_relation(&mut self, from: &str, to: &str) {
+        let mut known = false;
+        for name in self.relations.iter_mut().chain(&mut self.sources).filter(|name| *name == from) {
+            to.clone_into(name);
+            known = true;
+        }
+        if !known {
+            return;
+        }
+        let planned = self.planned_names.remove(from).unwrap_or_else(|| from.to_owned());
+        if planned != to {
+            self.planned_names.insert(to.to_owned(), planned);
+        }
+        if let Some(watermark) = self.watermarks.remove(from) {
+            self.watermarks.insert(to.to_owned(), watermark);
+        }
     }
 
     fn run(&self) -> Result<Vec<RecordBatch>> {

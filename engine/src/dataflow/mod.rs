@@ -1,6 +1,6 @@
 //! The incremental plan of a view: what `sql` ends by making and the tick begins by running.
 //!
-//! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s and whose stateful nodes are ours
+//! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
 //! [`upsert::UpsertNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
@@ -25,6 +25,7 @@ pub mod key_group_expr;
 pub mod node;
 pub mod partitioned;
 pub mod planner;
+pub mod relation;
 pub mod runtime;
 pub mod scan;
 pub mod session;
@@ -39,6 +40,9 @@ use std::collections::BTreeSet;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 
+use self::bound::Bound;
+use self::relation::RelationProperties;
+
 /// A view's incremental plan.
 #[derive(Debug, Clone)]
 pub struct Dataflow {
@@ -51,6 +55,27 @@ pub struct Dataflow {
     /// True if the view is a set, and a tick's change of it consolidated: it names each row once, retracts what the view
     /// holds and inserts what it does not.
     pub consolidated: bool,
+    /// For each of the view's columns, the lower bound of what later ticks insert or retract there.
+    pub bounds: Vec<Option<Bound>>,
+    /// True if every row is final when it appears, because windows emit on close.
+    pub closes: bool,
     /// The columns read of each source, by source name: what its decoder must materialise.
     pub inputs: BTreeMap<String, BTreeSet<String>>,
+    /// The maintained relations read: other views.
+    pub relations: BTreeSet<String>,
+    /// All sources whose event time this view's follows: those it reads, and those behind the relations it reads.
+    pub sources: BTreeSet<String>,
+}
+
+impl Dataflow {
+    /// What a plan over this view may build on.
+    pub fn properties(&self) -> RelationProperties {
+        RelationProperties {
+            maintained: true,
+            append_only: self.append_only,
+            bounds: self.bounds.clone(),
+            closes: self.closes,
+            sources: self.sources.clone(),
+        }
+    }
 }

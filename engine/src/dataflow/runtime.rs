@@ -7,15 +7,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use parking_lot::{Mutex, RwLock};
 
+use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::operator::Operator;
 use crate::time::{TickId, Watermark};
 
-/// One source's accepted rows in a tick: batches that hold at least the columns the plans read, by name.
-pub type SourceRows = Arc<Vec<RecordBatch>>;
+/// One relation's change in a tick. Of a source: its accepted rows, in batches that hold at least the columns the plans
+/// read, by name. Of a maintained relation: its consolidated change, all columns.
+pub type RelationDelta = Arc<Vec<Delta>>;
 
 /// A tick as the plans see it.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +25,9 @@ pub struct TickInput {
     pub tick: TickId,
     /// Its time, µs since the Unix epoch.
     pub now_micros: i64,
-    /// Accepted rows by source name; a source without any may be missing.
-    pub rows: HashMap<String, SourceRows>,
+    /// Each relation's change by its name: sources, views, and whatever else keeps rows. One without a change may be
+    /// missing.
+    pub deltas: HashMap<String, RelationDelta>,
     /// Watermark by source name.
     pub watermarks: HashMap<String, Watermark>,
     /// Whether final state may be dropped.

@@ -1,4 +1,5 @@
-//! The leaves of an incremental plan: a source's accepted rows of the tick.
+//! The leaves of an incremental plan: a relation's change in the tick, be it a source's accepted rows or another view's
+//! change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,30 +19,46 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
 
+use super::relation::RelationProperties;
 use super::runtime::TickRuntime;
+use crate::delta::{self, Delta};
 use crate::error::Error;
 use crate::ingest::{DELETED_COLUMN, PLACE_COLUMNS};
 
 /// Rows a batch is cut to on its way into a plan, so that a large tick's columns stay in cache.
 const BATCH_ROWS_MAX: usize = 8 * 1024;
 
-/// A source as a table whose scan yields one tick's accepted rows. All inserts: such sources are append-only. What the scan of
-/// one with a key yields are changes, which [`UpsertNode`](super::upsert::UpsertNode) makes rows.
+/// A relation as a table whose scan yields its change in one tick. What the scan of a source with a key yields are its records,
+/// which [`UpsertNode`](super::upsert::UpsertNode) makes rows.
 #[derive(Debug, Clone)]
 pub struct DeltaTable {
-    /// The source's name.
-    pub source: String,
-    /// All its columns, declared and included.
+    /// The relation's name.
+    pub relation: String,
+    /// All its columns; the weight is the last if `weighted`.
     pub schema: SchemaRef,
-    /// The event time column, if it has a watermark.
-    pub event_time: Option<String>,
-    /// The names of its primary key's columns, if it has one.
+    /// What plans over it may build on.
+    pub properties: Arc<RelationProperties>,
+    /// Whether scans yield weights.
+    pub weighted: bool,
+    /// The names of the primary key's columns, if it is a source that has one.
     pub key: Vec<String>,
 }
 
 impl DeltaTable {
+    /// A relation as a query names it: without weights.
+    pub fn new(relation: &str, schema: SchemaRef, properties: Arc<RelationProperties>) -> Self {
+        Self { relation: relation.to_owned(), schema, properties, weighted: false, key: vec![] }
+    }
+
+    /// The same source with a primary key of these columns.
+    #[must_use]
+    pub fn with_key(self, key: Vec<String>) -> Self {
+        Self { key, ..self }
+    }
+
     /// The records behind the rows of a source with a key: its columns, all of which may be NULL, then whether the record
     /// deletes, and its place in the log.
+    #[must_use]
     pub fn records(&self) -> Self {
         let columns = self.schema.fields().iter();
         let columns = columns.map(|field| Arc::new(Field::clone(field).with_nullable(true)));
@@ -50,7 +67,16 @@ impl DeltaTable {
             .iter()
             .map(|(name, column)| Arc::new(Field::new(*name, column.data_type(), column.is_nullable())));
         let schema = Arc::new(Schema::new(columns.chain([deleted]).chain(place).collect::<Fields>()));
-        Self { source: self.source.clone(), schema, event_time: None, key: vec![] }
+        let properties = RelationProperties::of_source(&self.relation, &schema, None);
+        Self::new(&self.relation, schema, Arc::new(properties))
+    }
+
+    /// The leaf of a plan over it: with weights, last, if it can retract.
+    #[must_use]
+    pub fn as_leaf(&self) -> Self {
+        let weighted = !self.properties.append_only;
+        let schema = if weighted { delta::weighted(&self.schema) } else { self.schema.clone() };
+        Self { schema, weighted, ..self.clone() }
     }
 }
 
@@ -76,45 +102,46 @@ impl TableProvider for DeltaTable {
             None => self.schema.clone(),
         };
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(DeltaScanExec::new(self.source.clone(), schema, partitions)))
+        let maintained = self.properties.maintained;
+        Ok(Arc::new(DeltaScanExec::new(self.relation.clone(), schema, maintained, partitions)))
     }
 }
 
-/// Yields the tick's rows of one source, projected by column name. Batches are dealt to the partitions in turn.
+/// Yields the tick's change of one relation, projected by column name. Batches are dealt to the partitions in turn.
 #[derive(Debug, Clone)]
 pub struct DeltaScanExec {
-    source: String,
+    relation: String,
+    /// Whether to say if the relation retracts: of a source it goes without saying.
+    maintained: bool,
     properties: Arc<PlanProperties>,
 }
 
 impl DeltaScanExec {
-    /// A scan of `source` that yields the columns of `schema`.
-    pub fn new(source: String, schema: SchemaRef, partitions: usize) -> Self {
+    /// A scan of `relation` that yields the columns of `schema`, with the weight where that is the last.
+    pub fn new(relation: String, schema: SchemaRef, maintained: bool, partitions: usize) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { source, properties: Arc::new(properties) }
+        Self { relation, maintained, properties: Arc::new(properties) }
     }
 
     fn batches(&self, partition: usize, context: &TaskContext) -> crate::Result<Vec<RecordBatch>> {
         let runtime = context.session_config().get_extension::<TickRuntime>();
         let input = runtime.ok_or_else(|| Error::internal("no tick runtime in the task context"))?.input()?;
-        let Some(rows) = input.rows.get(&self.source) else { return Ok(vec![]) };
+        let Some(deltas) = input.deltas.get(&self.relation) else { return Ok(vec![]) };
         let (schema, partitions) = (self.schema(), self.properties.partitioning.partition_count());
+        let columns = schema.fields().len() - usize::from(delta::is_weighted(&schema));
+        let rows_schema = Arc::new(schema.project(&(0..columns).collect::<Vec<_>>())?);
         let mut batches = Vec::new();
         let mut index = 0;
-        for batch in rows.iter() {
-            let found = batch.schema();
-            let columns = schema.fields().iter().map(|field| Ok(batch.column(found.index_of(field.name())?).clone()));
-            let columns = columns.collect::<crate::Result<Vec<_>>>()?;
-            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-            for offset in (0..batch.num_rows()).step_by(BATCH_ROWS_MAX) {
+        for delta in deltas.iter() {
+            let edge = projected(delta, &rows_schema)?.into_edge(&schema)?;
+            for offset in (0..edge.num_rows()).step_by(BATCH_ROWS_MAX) {
                 if index % partitions == partition {
-                    batches.push(batch.slice(offset, BATCH_ROWS_MAX.min(batch.num_rows() - offset)));
+                    batches.push(edge.slice(offset, BATCH_ROWS_MAX.min(edge.num_rows() - offset)));
                 }
                 index += 1;
             }
@@ -123,10 +150,28 @@ impl DeltaScanExec {
     }
 }
 
+/// The columns of `schema` of a delta, by name.
+fn projected(delta: &Delta, schema: &SchemaRef) -> crate::Result<Delta> {
+    let found = delta.rows.schema();
+    let columns = schema.fields().iter().map(|field| Ok(delta.rows.column(found.index_of(field.name())?).clone()));
+    let columns = columns.collect::<crate::Result<Vec<_>>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(delta.num_rows()));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    Ok(Delta { rows, weights: delta.weights.clone() })
+}
+
 impl DisplayAs for DeltaScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<_> = self.schema().fields().iter().map(|field| field.name().clone()).collect();
-        write!(f, "DeltaScan: {} [{}]", self.source, columns.join(", "))
+        let schema = self.schema();
+        let (weighted, mut columns) = (delta::is_weighted(&schema), Vec::new());
+        columns.extend(schema.fields().iter().map(|field| field.name().as_str()));
+        columns.truncate(columns.len() - usize::from(weighted));
+        write!(f, "DeltaScan: {} [{}]", self.relation, columns.join(", "))?;
+        match (self.maintained, weighted) {
+            (false, _) => Ok(()),
+            (true, false) => write!(f, ", append-only"),
+            (true, true) => write!(f, ", retracting"),
+        }
     }
 }
 

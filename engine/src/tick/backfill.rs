@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::core::RunningView;
 use crate::dataflow::runtime::TickInput;
+use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::{Counts, DecoderFactory, Exclusion, Ingest, IngestSpec};
 use crate::source::{Offsets, PollBudget, Source, SourceOpener};
@@ -50,6 +51,15 @@ pub struct Position {
     pub counts: BTreeMap<i32, Counts>,
     /// Every exclusion so far.
     pub exclusions: Vec<Exclusion>,
+}
+
+/// Whether a backfill's ticks carry the source's watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clocked {
+    /// They do: windows close and state is dropped on the way.
+    Yes,
+    /// They do not: other inputs' changes of the same time are still to come.
+    No,
 }
 
 /// One source's second reading.
@@ -116,7 +126,7 @@ impl Backfill {
         &mut self,
         position: &Position,
         view: &mut RunningView,
-        template: &TickInput,
+        (template, clocked): (&TickInput, Clocked),
         silence_max: Duration,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
@@ -142,13 +152,13 @@ impl Backfill {
             let full = self.ingest.pending_rows() >= TICK_ROWS_MAX || self.ingest.pending_bytes() >= TICK_BYTES_MAX;
             // Positions behind control records, and of partitions without records, are heard of only in a take.
             if full || polled == 0 || self.ingest.reached_until() {
-                self.tick(source.as_ref(), view, template)?;
+                self.tick(source.as_ref(), view, template, clocked)?;
             }
             if self.reached() != before {
                 heard = Instant::now();
             }
         }
-        self.tick(source.as_ref(), view, template)?;
+        self.tick(source.as_ref(), view, template, clocked)?;
         self.check_counts(position)?;
         self.note_gap(position)
     }
@@ -260,11 +270,19 @@ impl Backfill {
         Ok(polled)
     }
 
-    fn tick(&mut self, source: &dyn Source, view: &mut RunningView, template: &TickInput) -> Result<()> {
+    fn tick(
+        &mut self,
+        source: &dyn Source,
+        view: &mut RunningView,
+        template: &TickInput,
+        clocked: Clocked,
+    ) -> Result<()> {
         let ingested = self.ingest.take(template.now_micros, &source.partitions())?;
-        let watermarks = HashMap::from([(self.name.clone(), ingested.watermark)]);
-        let rows = HashMap::from([(self.name.clone(), Arc::new(ingested.batches))]);
-        let input = TickInput { rows, watermarks, ..template.clone() };
+        let watermark = (clocked == Clocked::Yes).then(|| (self.name.clone(), ingested.watermark));
+        let watermarks = watermark.into_iter().collect();
+        let rows: Vec<Delta> = ingested.batches.into_iter().map(Delta::inserts).collect();
+        let deltas = HashMap::from([(self.name.clone(), Arc::new(rows))]);
+        let input = TickInput { deltas, watermarks, ..template.clone() };
         view.tick(&Arc::new(input));
         view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
     }

@@ -1,22 +1,28 @@
 //! One tick, start to end: step every view over the same input, apply the changes, publish one snapshot.
 //!
+//! A view that reads views comes after them: their consolidated change of the tick is its input in the same tick.
+//!
 //! The core has no thread, clock or I/O; given the same ingested ticks it publishes the same snapshots. A view that
-//! fails, by an error or a panic, is marked FAILED and keeps its last rows; the tick goes on for the others.
+//! fails, by an error or a panic, is marked FAILED and keeps its last rows, and so do those that read it; the tick goes on
+//! for the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use super::recording::Recording;
 use crate::dataflow::Dataflow;
 use crate::dataflow::execution::{Execution, ExecutionConfig, SavedView};
-use crate::dataflow::runtime::TickInput;
+use crate::dataflow::runtime::{RelationDelta, TickInput};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::quarantine::{errors_schema, late_schema};
 use crate::ingest::{Counts, IngestSpec, IngestedTick};
 use crate::time::{TickId, Watermark};
-use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading};
+use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot};
 
 /// How the core runs ticks.
 #[derive(Debug, Clone)]
@@ -49,8 +55,10 @@ pub struct RunningView {
     pub execution: Execution,
     /// The rows.
     pub view: MaterializedView,
-    /// The sources it reads.
+    /// The sources whose event time it follows: those it reads, and those behind the views it reads.
     pub sources: Vec<String>,
+    /// The maintained relations it reads.
+    pub relations: Vec<String>,
     /// Why it stopped, if it did.
     pub failed: Option<String>,
     /// The tick in which it last changed.
@@ -71,12 +79,19 @@ impl RunningView {
             execution: Execution::try_new(dataflow, config.execution.clone())?,
             view: MaterializedView::new(dataflow.schema.clone(), dataflow.append_only)?
                 .with_consolidated_changes(dataflow.consolidated),
-            sources: dataflow.inputs.keys().cloned().collect(),
+            sources: dataflow.sources.iter().cloned().collect(),
+            relations: dataflow.relations.iter().cloned().collect(),
             failed: None,
             changed: TickId::default(),
             changes: 0,
             instance: 0,
         })
+    }
+
+    /// Goes on reading a relation under another name.
+    fn rename_relation(&mut self, from: &str, to: &str) {
+        self.sources.iter_mut().chain(&mut self.relations).filter(|name| *name == from).for_each(|n| *n = to.into());
+        self.execution.rename_relation(from, to);
     }
 
     /// Steps and applies one tick; returns the change of its rows, consolidated. A failed view stays as it is.
@@ -91,6 +106,14 @@ impl RunningView {
                 Vec::new()
             }
         }
+    }
+
+    /// [`tick`](Self::tick), unless what it reads has failed.
+    fn tick_after(&mut self, failed: Option<String>, input: &Arc<TickInput>) -> Vec<Delta> {
+        if self.failed.is_none() {
+            self.failed = failed;
+        }
+        self.tick(input)
     }
 
     /// The view as a reader sees it; the last reading itself if nothing changed since.
@@ -128,6 +151,44 @@ impl RunningView {
         }
         Ok(applied.changelog)
     }
+}
+
+/// Why a view cannot go on: the first of the relations it reads that has failed or is gone, found in the first of
+/// `among` that has it.
+fn failed_relation(view: &RunningView, among: &[&BTreeMap<String, RunningView>]) -> Option<String> {
+    let failure = |name: &String| match among.iter().find_map(|views| views.get(name)) {
+        Some(read) => read.failed.as_ref().map(|cause| failure_of(name, cause)),
+        None => Some(format!("the materialized view \"{name}\" that it reads is gone")),
+    };
+    view.relations.iter().find_map(failure)
+}
+
+/// The failure of a view that reads one that failed. Of a chain of them the first cause is told, once.
+fn failure_of(name: &str, cause: &str) -> String {
+    const READS_FAILED: &str = "\" that it reads has failed: ";
+    let root = cause.split_once(READS_FAILED).map_or(cause, |(_, root)| root);
+    format!("the materialized view \"{name}{READS_FAILED}{root}")
+}
+
+/// The views' names, each after those it reads.
+fn in_order(views: &BTreeMap<String, RunningView>) -> Vec<String> {
+    let (mut order, mut placed) = (Vec::with_capacity(views.len()), BTreeSet::new());
+    for name in views.keys() {
+        place(name, views, &mut order, &mut placed);
+    }
+    order
+}
+
+/// Nothing reads itself, so this ends.
+fn place<'v>(
+    name: &'v String,
+    views: &'v BTreeMap<String, RunningView>,
+    order: &mut Vec<String>,
+    placed: &mut BTreeSet<&'v String>,
+) {
+    let Some(view) = views.get(name).filter(|_| placed.insert(name)) else { return };
+    view.relations.iter().for_each(|read| place(read, views, order, placed));
+    order.push(name.clone());
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -217,8 +278,15 @@ pub struct Core {
     now_micros: i64,
     sources: BTreeMap<String, SourceTables>,
     views: BTreeMap<String, RunningView>,
-    /// Views that go along but are not seen yet.
+    /// Views that go along but are not seen yet. What they read is found among them first.
     staged: BTreeMap<String, RunningView>,
+    /// The views' names, each after what it reads; and those of `staged`.
+    order: Vec<String>,
+    staged_order: Vec<String>,
+    /// Who keeps the changes of relations: new views that have not joined yet.
+    recordings: Vec<Weak<Mutex<Recording>>>,
+    /// Names that are no more, but can still be read, and what they became.
+    old_names: BTreeMap<String, String>,
     instances: u64,
 }
 
@@ -232,6 +300,10 @@ impl Core {
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
             staged: BTreeMap::new(),
+            order: Vec::new(),
+            staged_order: Vec::new(),
+            recordings: Vec::new(),
+            old_names: BTreeMap::new(),
             instances: 0,
         }
     }
@@ -268,32 +340,78 @@ impl Core {
         self.sources.remove(name);
     }
 
-    /// Adds a view that has consumed exactly what its sources have.
+    /// Adds a view that has consumed exactly what its sources have, and the rows of the views it reads as they are.
     pub fn add_view(&mut self, name: &str, mut view: RunningView) {
         self.instances += 1;
         view.instance = self.instances;
         self.views.insert(name.to_owned(), view);
+        self.order = in_order(&self.views);
     }
 
-    /// Adds a view that has consumed exactly what its sources have, and that nobody sees before [`show_view`](Self::show_view).
+    /// As [`add_view`](Self::add_view), but nobody sees it before [`show_views`](Self::show_views).
     pub fn stage_view(&mut self, name: &str, view: RunningView) {
         self.staged.insert(name.to_owned(), view);
+        self.staged_order = in_order(&self.staged);
     }
 
-    /// Shows a staged view, in the place of its namesake if there is one. False if none is staged under that name.
-    pub fn show_view(&mut self, name: &str) -> bool {
-        let staged = self.staged.remove(name);
-        staged.map(|view| self.add_view(name, view)).is_some()
+    /// Shows staged views, all at once, each in the place of its namesake if there is one. False, and nothing is shown, if
+    /// one is not staged.
+    pub fn show_views(&mut self, names: &[String]) -> bool {
+        if !names.iter().all(|name| self.staged.contains_key(name)) {
+            return false;
+        }
+        for name in names {
+            if let Some(view) = self.unstage_view(name) {
+                self.add_view(name, view);
+            }
+        }
+        true
     }
 
     /// Removes a staged view; its namesake stays.
     pub fn unstage_view(&mut self, name: &str) -> Option<RunningView> {
-        self.staged.remove(name)
+        let view = self.staged.remove(name);
+        self.staged_order = in_order(&self.staged);
+        view
     }
 
-    /// Removes a view.
+    /// Removes a view; those that read it must be gone.
     pub fn remove_view(&mut self, name: &str) -> Option<RunningView> {
-        self.views.remove(name)
+        let view = self.views.remove(name);
+        self.order = in_order(&self.views);
+        view
+    }
+
+    /// Gives a source or view another name, for all that read it as well. Nothing may have that name. Snapshots have it
+    /// under both until [`forget_name`](Self::forget_name).
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(source) = self.sources.remove(from) {
+            self.sources.insert(to.to_owned(), source);
+        }
+        if let Some(view) = self.views.remove(from) {
+            self.views.insert(to.to_owned(), view);
+        }
+        self.views.values_mut().for_each(|view| view.rename_relation(from, to));
+        self.order = in_order(&self.views);
+        self.old_names.insert(from.to_owned(), to.to_owned());
+    }
+
+    /// Nobody looks for what was renamed under its old name any more.
+    pub fn forget_name(&mut self, name: &str) {
+        self.old_names.remove(name);
+    }
+
+    /// The rows of a maintained relation as they are now, and why they stand still if they do. What is staged comes first.
+    pub fn maintained(&self, name: &str) -> Option<(ViewSnapshot, Option<&String>)> {
+        let view = self.staged.get(name).or_else(|| self.views.get(name))?;
+        Some((view.view.snapshot(), view.failed.as_ref()))
+    }
+
+    /// Keeps the changes of these maintained relations from the next tick on, for as long as the recording is held.
+    pub fn record(&mut self, relations: impl IntoIterator<Item = String>) -> Arc<Mutex<Recording>> {
+        let recording = Arc::new(Mutex::new(Recording::new(relations)));
+        self.recordings.push(Arc::downgrade(&recording));
+        recording
     }
 
     /// The watermark of every source.
@@ -310,35 +428,57 @@ impl Core {
         self.tick = self.tick.next();
         self.now_micros = self.now_micros.max(now_micros);
         let mut outcome = TickOutcome { tick: self.tick, ..Default::default() };
-        let mut rows = HashMap::new();
+        let mut deltas = HashMap::new();
         for (name, ingested) in ingested {
             let Some(source) = self.sources.get_mut(&name) else { continue };
             if let Err(error) = source.absorb(&ingested) {
                 tracing::error!(source = %name, %error, "rows of errors or late rows could not be kept");
             }
             outcome.rows += ingested.total().accepted;
-            rows.insert(name, Arc::new(ingested.batches));
+            deltas.insert(name, Arc::new(ingested.batches.into_iter().map(Delta::inserts).collect()));
         }
-        let input = Arc::new(self.input(rows));
-        for view in self.staged.values_mut() {
-            view.tick(&input);
-        }
-        for (name, view) in &mut self.views {
+        let mut input = Arc::new(self.input(deltas));
+        for name in &self.order {
+            let failed = failed_relation(&self.views[name], &[&self.views]);
+            let Some(view) = self.views.get_mut(name) else { continue };
             let before = view.changes;
-            let changelog = view.tick(&input);
+            let changelog = view.tick_after(failed, &input);
             if !changelog.is_empty() {
                 outcome.changed += view.changes - before;
+                let delta = Arc::new(changelog.clone());
+                Arc::make_mut(&mut input).deltas.insert(name.clone(), delta);
                 outcome.changelogs.push((name.clone(), changelog));
             }
         }
+        for name in &self.staged_order {
+            let failed = failed_relation(&self.staged[name], &[&self.staged, &self.views]);
+            let Some(view) = self.staged.get_mut(name) else { continue };
+            let delta = Arc::new(view.tick_after(failed, &input));
+            // Its namesake's change is not for those that are to read this one: they come after it, staged as well.
+            Arc::make_mut(&mut input).deltas.insert(name.clone(), delta);
+        }
+        self.record_changes(&input.deltas);
+        outcome.changelogs.sort_by(|(a, _), (b, _)| a.cmp(b));
         outcome.compute = started.elapsed();
         Ok(outcome)
     }
 
-    /// The input of the current tick over `rows`.
-    pub fn input(&self, rows: HashMap<String, crate::dataflow::runtime::SourceRows>) -> TickInput {
+    /// The input of the current tick over `deltas`.
+    pub fn input(&self, deltas: HashMap<String, RelationDelta>) -> TickInput {
         let watermarks = self.watermarks();
-        TickInput { tick: self.tick, now_micros: self.now_micros, rows, watermarks, evict: self.config.evict }
+        TickInput { tick: self.tick, now_micros: self.now_micros, deltas, watermarks, evict: self.config.evict }
+    }
+
+    fn record_changes(&mut self, deltas: &HashMap<String, RelationDelta>) {
+        self.recordings.retain(|recording| recording.strong_count() > 0);
+        for recording in self.recordings.iter().filter_map(Weak::upgrade) {
+            let mut recording = recording.lock();
+            let failed = |name: &String| {
+                let view = self.staged.get(name).or_else(|| self.views.get(name));
+                view.map_or(Some("it is gone".to_owned()), |view| view.failed.clone())
+            };
+            recording.take(deltas, failed);
+        }
     }
 
     /// Everything readable now. What did not change is shared with `last`, so the cost is that of the changes and of the
@@ -352,7 +492,12 @@ impl Core {
             .sources
             .iter()
             .map(|(name, source)| (name.clone(), Arc::new(source.reading(|number| partition(name, number)))));
-        Snapshot { tick: self.tick, now_micros: self.now_micros, views: views.collect(), sources: sources.collect() }
+        let (mut views, mut sources): (HashMap<_, _>, HashMap<_, _>) = (views.collect(), sources.collect());
+        for (old, new) in &self.old_names {
+            views.get(new).cloned().map(|view| views.insert(old.clone(), view));
+            sources.get(new).cloned().map(|source| sources.insert(old.clone(), source));
+        }
+        Snapshot { tick: self.tick, now_micros: self.now_micros, views, sources }
     }
 
     /// The least watermark of a view's sources.

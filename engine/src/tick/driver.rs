@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use super::backfill::{Backfill, JOIN_SILENCE_MAX, Position};
+use super::backfill::{Backfill, Clocked, JOIN_SILENCE_MAX, Position};
 use super::core::{Core, RunningView};
 use super::history::History;
 use super::interval::TickInterval;
+use super::pin::{self, Pin};
+use super::recording::Recording;
 use super::subscription::{Span, Subscription, Subscriptions};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
@@ -44,16 +46,22 @@ pub enum Command {
     RemoveSource(String, SyncSender<Result<()>>),
     /// Where each of these sources is; `None` for one that is not read yet.
     Positions(Vec<String>, SyncSender<Result<BTreeMap<String, Option<Position>>>>),
+    /// Pins these maintained relations, and tells where these sources are at the same tick.
+    Pin(Vec<String>, Vec<String>, SyncSender<Result<Pin>>),
     /// Lets a view join, unseen.
     StageView(Box<NewView>, SyncSender<Result<()>>),
-    /// Shows a staged view, in the place of its namesake if there is one.
-    ShowView(String, SyncSender<Result<()>>),
+    /// Shows staged views, all in one tick, each in the place of its namesake if there is one.
+    ShowViews(Vec<String>, SyncSender<Result<()>>),
     /// Removes a staged view.
     UnstageView(String),
     /// Removes a view.
     RemoveView(String, SyncSender<Result<()>>),
     /// Follows a view.
     Subscribe(String, Span, SyncSender<Result<Subscription>>),
+    /// Gives a source or view another name; it can be read under both.
+    Rename(String, String, SyncSender<Result<()>>),
+    /// Nobody reads it under the old name any more.
+    ForgetName(String, SyncSender<Result<()>>),
     /// Paces ticks anew.
     SetInterval(TickInterval),
     /// Runs `ask` between two ticks.
@@ -88,6 +96,8 @@ pub struct NewView {
     pub used: BTreeMap<String, UsedColumns>,
     /// For each source that is read already: what brings the view to the cut.
     pub backfills: Vec<Backfill>,
+    /// If it reads maintained relations: their changes since it took in their rows.
+    pub changes: Option<Arc<Mutex<Recording>>>,
     /// For each source that is not: a reader opened at its start.
     pub opened: BTreeMap<String, Box<dyn Source>>,
     /// Set when nobody wants the view any more.
@@ -244,8 +254,7 @@ impl Driver {
                 let _ = reply.send(self.publish(&[]));
             }
             Command::Positions(names, reply) => {
-                let positions = names.iter().map(|name| Ok((name.clone(), self.position(name)?)));
-                let _ = reply.send(positions.collect());
+                let _ = reply.send(self.positions(&names));
             }
             Command::StageView(view, reply) => {
                 self.look = LOOK_MIN;
@@ -256,8 +265,19 @@ impl Driver {
                     self.unstage_view(&name);
                 }
             }
-            Command::ShowView(name, reply) => {
-                let _ = reply.send(self.show_view(&name));
+            Command::Pin(relations, sources, reply) => {
+                let _ = reply.send(self.pin(&relations, &sources));
+            }
+            Command::ShowViews(names, reply) => {
+                let _ = reply.send(self.show_views(&names));
+            }
+            Command::Rename(from, to, reply) => {
+                self.rename(&from, &to);
+                let _ = reply.send(self.publish(&[]));
+            }
+            Command::ForgetName(name, reply) => {
+                self.core.forget_name(&name);
+                let _ = reply.send(self.publish(&[]));
             }
             Command::UnstageView(name) => self.unstage_view(&name),
             Command::RemoveView(name, reply) => {
@@ -289,6 +309,47 @@ impl Driver {
         if let Err(error) = thread.spawn(move || drop(reader)) {
             tracing::warn!(source = %name, %error, "no thread to stop a reader");
         }
+    }
+
+    fn positions(&self, names: &[String]) -> Result<BTreeMap<String, Option<Position>>> {
+        names.iter().map(|name| Ok((name.clone(), self.position(name)?))).collect()
+    }
+
+    fn pin(&mut self, relations: &[String], sources: &[String]) -> Result<Pin> {
+        let mut rows = BTreeMap::new();
+        for name in relations {
+            let missing = || Error::conflict(format!("materialized view \"{name}\" was dropped"));
+            let (snapshot, failed) = self.core.maintained(name).ok_or_else(missing)?;
+            if let Some(cause) = failed {
+                return Err(Error::conflict(format!("materialized view \"{name}\" has failed: {cause}")));
+            }
+            rows.insert(name.clone(), snapshot);
+        }
+        let mut template = self.core.input(Default::default());
+        template.watermarks.clear();
+        let positions = self.positions(sources)?;
+        let changes = (!relations.is_empty()).then(|| self.core.record(relations.iter().cloned()));
+        Ok(Pin { template, rows, changes, positions })
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        if let Some(mut source) = self.sources.remove(from) {
+            to.clone_into(&mut source.spec.source);
+            self.sources.insert(to.to_owned(), source);
+        }
+        let reader = self.readers.write().remove(from);
+        if let Some(reader) = reader {
+            self.readers.write().insert(to.to_owned(), reader);
+        }
+        if let Some(used) = self.used.remove(from) {
+            self.used.insert(to.to_owned(), used);
+        }
+        for used in self.used.values_mut() {
+            if let Some(columns) = used.remove(from) {
+                used.insert(to.to_owned(), columns);
+            }
+        }
+        self.core.rename(from, to);
     }
 
     fn position(&self, name: &str) -> Result<Option<Position>> {
@@ -380,13 +441,13 @@ impl Driver {
     }
 
     fn stage_view(&mut self, new: NewView) -> Result<()> {
-        let NewView { name, mut view, used, backfills, opened, cancelled } = new;
+        let NewView { name, mut view, used, backfills, changes, opened, cancelled } = new;
         // Until it is shown, the columns of a namesake it replaces are needed as well.
         if self.used.contains_key(&staged(&name)) {
             return Err(Error::conflict(format!("view \"{name}\" is being created already")));
         }
         self.used.insert(staged(&name), used);
-        if let Err(error) = self.join(&mut view, backfills, opened, &|| cancelled.load(Ordering::Acquire)) {
+        if let Err(error) = self.join(&mut view, (backfills, changes), opened, &|| cancelled.load(Ordering::Acquire)) {
             self.forget_staged_columns(&name);
             return Err(error);
         }
@@ -394,12 +455,14 @@ impl Driver {
         Ok(())
     }
 
-    fn show_view(&mut self, name: &str) -> Result<()> {
-        if !self.core.show_view(name) {
-            return Err(Error::internal(format!("view \"{name}\" was not prepared")));
+    fn show_views(&mut self, names: &[String]) -> Result<()> {
+        if !self.core.show_views(names) {
+            return Err(Error::internal(format!("views {} were not prepared", names.join(", "))));
         }
-        let used = self.used.remove(&staged(name)).unwrap_or_default();
-        self.used.insert(name.to_owned(), used);
+        for name in names {
+            let used = self.used.remove(&staged(name)).unwrap_or_default();
+            self.used.insert(name.clone(), used);
+        }
         self.stop_unused();
         self.publish(&[])
     }
@@ -420,7 +483,7 @@ impl Driver {
     fn join(
         &mut self,
         view: &mut RunningView,
-        backfills: Vec<Backfill>,
+        (backfills, changes): (Vec<Backfill>, Option<Arc<Mutex<Recording>>>),
         opened: BTreeMap<String, Box<dyn Source>>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
@@ -429,11 +492,16 @@ impl Driver {
         if let Some((_, error)) = failed.into_iter().find(|(name, _)| view.sources.contains(name)) {
             return Err(error);
         }
+        let template = self.core.input(Default::default());
+        // Relations' changes are not in yet, so no watermark may count before all is.
+        let clocked = if changes.is_some() { Clocked::No } else { Clocked::Yes };
         for mut backfill in backfills {
             let position = self.position(backfill.source())?.ok_or_else(|| gone(backfill.source()))?;
-            let template = self.core.input(Default::default());
-            backfill.run(&position, view, &template, JOIN_SILENCE_MAX, cancelled)?;
+            backfill.run(&position, view, (&template, clocked), JOIN_SILENCE_MAX, cancelled)?;
             backfill.check_settled(&position)?;
+        }
+        if let Some(changes) = changes {
+            pin::feed(view, &template, changes.lock().hand_out()?)?;
         }
         for (name, source) in opened {
             self.start_reading(&name, source, used.get(&name))?;

@@ -15,7 +15,7 @@ use super::history::delta_bytes;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::TickId;
-use crate::view::{Snapshot, consolidate};
+use crate::view::{Snapshot, ViewReading, consolidate};
 
 /// Bytes of changes that wait for one subscriber at most.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -96,7 +96,6 @@ impl Subscription {
 /// What waits for one subscriber.
 #[derive(Debug)]
 struct Feed {
-    view: String,
     instance: u64,
     schema: SchemaRef,
     /// The last tick that is wanted.
@@ -107,6 +106,8 @@ struct Feed {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// What the view is called now.
+    view: String,
     changes: VecDeque<Changes>,
     bytes: usize,
     reached: TickId,
@@ -169,14 +170,14 @@ impl Subscriptions {
         let reading = newest.view(view);
         let reading = reading.ok_or_else(|| Error::input(format!("view \"{view}\" does not exist")))?;
         let schema = reading.rows.schema().clone();
-        let mut waiting = Waiting { reached: newest.tick, taken: start.tick, ..Waiting::default() };
+        let mut waiting =
+            Waiting { view: view.to_owned(), reached: newest.tick, taken: start.tick, ..Waiting::default() };
         for (tick, deltas) in missed.into_iter().filter(|(tick, _)| until.is_none_or(|until| *tick <= until)) {
             // Nobody could have taken them yet: they are all there, however many.
             let pushed = waiting.push(tick, deltas, &schema, usize::MAX);
             waiting.ended = waiting.ended.or(pushed.err());
         }
         let feed = Feed {
-            view: view.to_owned(),
             instance: reading.instance,
             schema,
             until,
@@ -203,12 +204,18 @@ impl Feed {
     /// False when nothing more is to come.
     fn publish(&self, newest: &Snapshot, changes: &[(String, Vec<Delta>)]) -> bool {
         let mut waiting = self.waiting.lock();
-        let deltas = changes.iter().find(|(view, _)| *view == self.view).map(|(_, deltas)| deltas.clone());
+        let is_it = |view: &ViewReading| view.instance == self.instance;
+        if !newest.view(&waiting.view).is_some_and(|view| is_it(view))
+            && let Some((name, _)) = newest.views.iter().find(|(_, view)| is_it(view))
+        {
+            waiting.view.clone_from(name);
+        }
+        let deltas = changes.iter().find(|(view, _)| *view == waiting.view).map(|(_, deltas)| deltas.clone());
         let wanted = self.until.is_none_or(|until| newest.tick <= until);
-        let ended = match newest.view(&self.view) {
-            None => Some(Ended::Dropped(self.view.clone())),
-            Some(view) if view.instance != self.instance => Some(Ended::Replaced(self.view.clone())),
-            Some(view) => view.error.clone().map(|error| Ended::Failed(self.view.clone(), error)),
+        let ended = match newest.view(&waiting.view) {
+            None => Some(Ended::Dropped(waiting.view.clone())),
+            Some(view) if !is_it(view) => Some(Ended::Replaced(waiting.view.clone())),
+            Some(view) => view.error.clone().map(|error| Ended::Failed(waiting.view.clone(), error)),
         };
         let ended = match (ended, deltas.filter(|_| wanted)) {
             (None, Some(deltas)) => waiting.push(newest.tick, deltas, &self.schema, WAITING_BYTES_MAX).err(),

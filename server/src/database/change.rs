@@ -1,4 +1,4 @@
-//! Changing what exists: every CREATE and DROP, one at a time.
+//! Changing what exists: every CREATE, DROP and ALTER, one at a time.
 //!
 //! A change is made in three steps, so that clients, the data directory and the engine agree whenever the process ends:
 //!
@@ -6,6 +6,7 @@
 //! prepare   everything that can fail: find the log, plan the view, read its past. Nobody sees anything of it.
 //! keep      the next definitions are written to the data directory, whole. If that fails, what was prepared goes again.
 //! make      the engine shows what was prepared, then the catalog does; or the catalog drops it, then the engine.
+//!           A new name is known to the engine beside the old one until the catalog has it.
 //! ```
 //! What a client has seen is kept, then; and what a restart brings back could be made once. A change runs in a task of
 //! its own: it comes to its end, or undoes itself, also when the client is gone.
@@ -31,12 +32,15 @@ pub(super) struct Change {
     pub(super) addition: Option<Addition>,
     /// What the engine drops after the catalog did, in this order.
     pub(super) removals: Vec<Removal>,
+    /// A name of the engine's, and what it becomes.
+    pub(super) rename: Option<(String, String)>,
 }
 
 /// What the engine has ready.
 pub(super) enum Addition {
     Source(Box<PreparedSource>),
-    View(StagedView),
+    /// All of them in one tick.
+    Views(Vec<StagedView>),
 }
 
 /// What the engine is to drop.
@@ -48,14 +52,14 @@ pub(super) enum Removal {
 impl Change {
     /// A change that needs nothing of the engine.
     pub(super) fn new(outcome: Outcome, next: Catalog) -> Self {
-        Self { outcome, next: Some(next), addition: None, removals: vec![] }
+        Self { outcome, next: Some(next), addition: None, removals: vec![], rename: None }
     }
 
     /// `IF NOT EXISTS` or `IF EXISTS` with nothing to do.
     pub(super) fn skipped(tag: &str, message: String) -> Self {
         let mut outcome = Outcome::done(tag);
         outcome.notices.push(Notice::new(message));
-        Self { outcome, next: None, addition: None, removals: vec![] }
+        Self { outcome, next: None, addition: None, removals: vec![], rename: None }
     }
 }
 
@@ -114,6 +118,7 @@ impl Database {
             }
             Statement::CreateView(create) => self.create_view(create, &parsed.text)?,
             Statement::Drop(drop) => self.drop(drop)?,
+            Statement::Rename(rename) => self.rename(rename)?,
             _ => return Ok(None),
         }))
     }
@@ -123,18 +128,25 @@ impl Database {
     /// # Errors
     /// `Unavailable` if the engine has stopped.
     pub(super) async fn make(&self, change: Change) -> Result<Outcome, SqlError> {
-        let Change { outcome, next, addition, removals } = change;
+        let Change { outcome, next, addition, removals, rename } = change;
         let engine = self.engine.clone();
         match addition {
             Some(Addition::Source(source)) => blocking(move || engine.add_source(*source)).await?,
-            Some(Addition::View(view)) => blocking(move || view.show()).await?,
+            Some(Addition::Views(views)) => blocking(move || StagedView::show_all(views)).await?,
             None => {}
+        }
+        let engine = self.engine.clone();
+        if let Some((from, to)) = rename.clone() {
+            blocking(move || engine.rename(&from, &to)).await?;
         }
         if let Some(next) = next {
             self.catalog.store(Arc::new(next));
         }
         let engine = self.engine.clone();
         blocking(move || {
+            if let Some((from, _)) = &rename {
+                engine.forget_name(from)?;
+            }
             removals.iter().try_for_each(|removal| match removal {
                 Removal::Source(name) => engine.drop_source(name),
                 Removal::View(name) => engine.drop_view(name),
@@ -152,5 +164,6 @@ fn is_definition(statement: &Statement) -> bool {
             | Statement::CreateMaterializedView(_)
             | Statement::CreateView(_)
             | Statement::Drop(_)
+            | Statement::Rename(_)
     )
 }

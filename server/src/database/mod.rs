@@ -10,6 +10,7 @@ mod definitions;
 mod explain;
 mod query;
 mod relations;
+mod rename;
 mod show;
 mod source;
 mod subscribe;

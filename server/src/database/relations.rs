@@ -1,7 +1,7 @@
 //! What a name in FROM stands for.
 //!
-//! In the body of a materialized view a source is the leaf of an incremental plan ([`DeltaRelations`]); in a SELECT it is
-//! its topic, and a view is its rows at the read point's tick ([`ReadRelations`]).
+//! In the body of a materialized view a source or another materialized view is the leaf of an incremental plan
+//! ([`DeltaRelations`]); in a SELECT a source is its topic, and a view its rows at the read point's tick ([`ReadRelations`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use datafusion::common::DataFusionError;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use engine::dataflow::scan::DeltaTable;
 use engine::engine::Engine;
 use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::ingest::topic_table::TopicTable;
@@ -69,7 +70,10 @@ impl Relations for DeltaRelations {
         Some(match &object.definition {
             Definition::Source(create) if self.incremental => Relation::Table(Arc::new(source::delta_table(create))),
             Definition::View(view) => view_relation(object, &view.query_text),
-            _ => Relation::Table(Arc::new(EmptyTable::new(schema_of(&object.columns)))),
+            _ => Relation::Table(match object.properties.clone().filter(|_| self.incremental) {
+                Some(properties) => Arc::new(DeltaTable::new(name, schema_of(&object.columns), properties)),
+                None => Arc::new(EmptyTable::new(schema_of(&object.columns))),
+            }),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use engine::Error;
+use engine::dataflow::relation::RelationProperties;
 use engine::dataflow::scan::DeltaTable;
 use engine::engine::SourceDefinition;
 use engine::format::DecodeSpec;
@@ -159,7 +160,8 @@ fn included(kind: statement::MetadataColumn, name: &str) -> IncludedColumn {
 /// The source as the leaf of an incremental plan.
 pub fn delta_table(create: &CreateSource) -> DeltaTable {
     let schema = Arc::new(arrow::datatypes::Schema::new(columns(create).into_iter().collect::<Fields>()));
-    let event_time = create.watermark.as_ref().map(|watermark| watermark.column.clone());
+    let event_time = create.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    let properties = RelationProperties::of_source(&create.name, &schema, event_time);
     let key = create.primary_key.iter().map(|index| create.columns[*index].name().clone()).collect();
-    DeltaTable { source: create.name.clone(), schema, event_time, key }
+    DeltaTable::new(&create.name, schema, Arc::new(properties)).with_key(key)
 }

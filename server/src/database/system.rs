@@ -211,7 +211,12 @@ fn materialized_views(reading: &Reading) -> RecordBatch {
 
 /// Why a view stands still, in SQL's words.
 pub(super) fn failure(message: &str) -> String {
-    SqlError::from(Error::data(message)).message
+    const READS_FAILED: &str = "\" that it reads has failed: ";
+    let in_words = |cause: &str| SqlError::from(Error::data(cause)).message;
+    match message.split_once(READS_FAILED) {
+        Some((view, cause)) => format!("{view}{READS_FAILED}{}", in_words(cause)),
+        None => in_words(message),
+    }
 }
 
 fn views(reading: &Reading) -> RecordBatch {

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -227,7 +227,7 @@ fn without_near(delta: Delta) -> Result<Delta, SqlError> {
     }
     let kept: Vec<u32> = (0..left.len()).filter(|row| left[*row] != 0).map(|row| row as u32).collect();
     let weights: Int64Array = kept.iter().map(|row| Some(left[*row as usize])).collect();
-    let rows = take_record_batch(&delta.rows, &kept.into()).map_err(engine::Error::from)?;
+    let rows = take_record_batch(&delta.rows, &UInt32Array::from(kept)).map_err(engine::Error::from)?;
     Ok(Delta { rows, weights: Weights::Signed(weights) })
 }
 

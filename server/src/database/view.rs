@@ -1,4 +1,7 @@
 //! `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SOURCE`, `DROP`: what each would change, checked and prepared.
+//!
+//! A materialized view that others read is replaced together with them: all are planned anew, built beside, and shown in
+//! one tick.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,6 +73,7 @@ impl Database {
             columns: source::columns(create),
             definition: Definition::Source(Arc::new(create.clone())),
             reads: BTreeSet::new(),
+            properties: None,
         });
         Ok(Change {
             addition: Some(Addition::Source(Box::new(prepared))),
@@ -87,9 +91,7 @@ impl Database {
         let catalog = self.catalog();
         let replaced = catalog.get(&create.name).filter(|_| create.or_replace).cloned();
         match &replaced {
-            Some(old) if old.kind() == ObjectKind::MaterializedView => {
-                self.check_unread(&catalog, &create.name, ObjectKind::MaterializedView)?;
-            }
+            Some(old) if old.kind() == ObjectKind::MaterializedView => {}
             _ if catalog.get(&create.name).is_some() && create.if_not_exists => {
                 return Ok(Change::skipped(tag, format!("relation \"{}\" already exists, skipping", create.name)));
             }
@@ -97,18 +99,29 @@ impl Database {
         }
         let planned = plan_view(&self.session_state, &catalog, create, text)?;
         let notices = order_by_notice(&create.query);
-        let (engine, name, cancel) = (self.engine.clone(), create.name.clone(), cancel.clone());
-        let dataflow = planned.dataflow.clone();
-        let staged = blocking(move || engine.stage_view(&name, &dataflow, &|| cancel.is_cancelled())).await?;
-        let next = catalog.with(NewObject {
+        check_no_circle(&catalog, &create.name, ObjectKind::MaterializedView, &planned.reads)?;
+        let mut next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
             definition: Definition::MaterializedView(Arc::new(create.clone())),
             columns: planned.columns,
             reads: planned.reads,
+            properties: Some(Arc::new(planned.dataflow.properties())),
         });
+        let mut dataflows = vec![(create.name.clone(), planned.dataflow)];
+        if replaced.is_some() {
+            dataflows.extend(self.rebuild_readers(&catalog, &mut next, &create.name)?);
+        }
+        let (engine, cancel) = (self.engine.clone(), cancel.clone());
+        // Each is built over those before it, unseen like itself; if one fails, they all go again.
+        let staged = blocking(move || {
+            let stage =
+                |(name, dataflow): &(String, Dataflow)| engine.stage_view(name, dataflow, &|| cancel.is_cancelled());
+            dataflows.iter().map(stage).collect::<engine::Result<Vec<_>>>()
+        })
+        .await?;
         let outcome = Outcome { notices, ..Outcome::done(tag) };
-        Ok(Change { addition: Some(Addition::View(staged)), ..Change::new(outcome, next) })
+        Ok(Change { addition: Some(Addition::Views(staged)), ..Change::new(outcome, next) })
     }
 
     pub(super) fn create_view(&self, create: &CreateView, text: &str) -> Result<Change, SqlError> {
@@ -121,14 +134,8 @@ impl Database {
             Some(old) if create.or_replace && old.kind() == ObjectKind::View => {}
             _ => catalog.check_free(&create.name, ObjectKind::View)?,
         }
-        let relations = DeltaRelations::for_reading(catalog.clone());
-        let plan = Binder::new(&self.session_state, &relations).bind_view(&create.query, text, &create.columns)?;
-        let columns: Vec<FieldRef> = plan.schema().fields().iter().cloned().collect();
-        let reads = relations.read();
-        if catalog.with_readers(std::slice::from_ref(&create.name)).iter().any(|reader| reads.contains(&reader.name)) {
-            let message = format!("view \"{}\" would read itself", create.name);
-            return Err(SqlError::new(SqlState("42P17"), message));
-        }
+        let (columns, reads) = self.bind_plain_view(&catalog, create, text)?;
+        check_no_circle(&catalog, &create.name, ObjectKind::View, &reads)?;
         if let Some(old) = catalog.get(&create.name) {
             check_replacement(&catalog, old, &columns)?;
         }
@@ -138,6 +145,7 @@ impl Database {
             definition: Definition::View(Arc::new(create.clone())),
             columns,
             reads,
+            properties: None,
         });
         Ok(Change::new(Outcome::done("CREATE VIEW"), next))
     }
@@ -164,10 +172,11 @@ impl Database {
         }
         let all = catalog.with_readers(&names);
         // The oldest first, as Postgres names them.
-        if let Some(reader) = all.iter().rev().find(|object| !names.contains(&object.name)).filter(|_| !drop.cascade) {
-            return Err(still_needed(&catalog, &names, &reader.name));
+        if !drop.cascade && all.iter().any(|object| !names.contains(&object.name)) {
+            return Err(still_needed(&catalog, &names, &all));
         }
         let mut removals = Vec::new();
+        let mut cascades = Vec::new();
         for object in &all {
             match object.kind() {
                 ObjectKind::MaterializedView => removals.push(Removal::View(object.name.clone())),
@@ -175,11 +184,70 @@ impl Database {
                 ObjectKind::View => {}
             }
             if !names.contains(&object.name) {
-                notices.push(Notice::new(format!("drop cascades to {} {}", noun(object.kind()), object.name)));
+                cascades.push(format!("drop cascades to {} {}", noun(object.kind()), object.name));
             }
         }
+        // In the order in which they came, and as one notice, as in Postgres.
+        cascades.reverse();
+        notices.extend(cascade_notice(cascades));
         let next = (!all.is_empty()).then(|| catalog.without(all.iter().map(|object| object.name.as_str())));
-        Ok(Change { outcome: Outcome { notices, ..Outcome::done(tag) }, next, addition: None, removals })
+        Ok(Change { outcome: Outcome { notices, ..Outcome::done(tag) }, next, addition: None, removals, rename: None })
+    }
+
+    pub(super) fn bind_plain_view(
+        &self,
+        catalog: &Arc<Catalog>,
+        create: &CreateView,
+        text: &str,
+    ) -> Result<(Vec<FieldRef>, BTreeSet<String>), SqlError> {
+        let relations = DeltaRelations::for_reading(catalog.clone());
+        let plan = Binder::new(&self.session_state, &relations).bind_view(&create.query, text, &create.columns)?;
+        Ok((plan.schema().fields().iter().cloned().collect(), relations.read()))
+    }
+
+    /// Plans anew all that reads a materialized view which `next` has with another definition, and puts it into `next`.
+    ///
+    /// # Errors
+    /// 2BP01 naming what cannot go on as it was.
+    fn rebuild_readers(
+        &self,
+        catalog: &Catalog,
+        next: &mut Catalog,
+        name: &str,
+    ) -> Result<Vec<(String, Dataflow)>, SqlError> {
+        let mut dataflows = Vec::new();
+        let readers = catalog.with_readers(std::slice::from_ref(&name.to_owned()));
+        for reader in readers.iter().rev().filter(|reader| reader.name != name) {
+            let broken = |cause: &str| {
+                let message = format!("cannot replace materialized view {name} because other objects depend on it");
+                SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                    .detail(format!("{} {}: {cause}", noun(reader.kind()), reader.name))
+                    .hint("keep the names and types of the columns it reads, or drop it first")
+            };
+            let present = Arc::new(next.clone());
+            let (columns, reads, properties) = match &reader.definition {
+                Definition::MaterializedView(create) => {
+                    let planned = plan_view(&self.session_state, &present, create, &reader.text);
+                    let planned = planned.map_err(|error| broken(&error.message))?;
+                    let properties = Some(Arc::new(planned.dataflow.properties()));
+                    dataflows.push((reader.name.clone(), planned.dataflow));
+                    (planned.columns, planned.reads, properties)
+                }
+                Definition::View(create) => {
+                    let bound = self.bind_plain_view(&present, create, &reader.text);
+                    let (columns, reads) = bound.map_err(|error| broken(&error.message))?;
+                    (columns, reads, None)
+                }
+                Definition::Source(_) => continue,
+            };
+            if let Some(change) = changed_column(&reader.columns, &columns) {
+                return Err(broken(&change));
+            }
+            let (text, definition) = (reader.text.clone(), reader.definition.clone());
+            let name = reader.name.clone();
+            *next = next.with(NewObject { name, text, definition, columns, reads, properties });
+        }
+        Ok(dataflows)
     }
 
     fn check_unread(&self, catalog: &Catalog, name: &str, kind: ObjectKind) -> Result<(), SqlError> {
@@ -215,14 +283,59 @@ fn check_replacement(catalog: &Catalog, old: &Object, columns: &[FieldRef]) -> R
     Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, "cannot drop or change columns of a view that others read"))
 }
 
-fn still_needed(catalog: &Catalog, names: &[String], reader: &str) -> SqlError {
+/// The refusal of DROP, with everything that would have to go as well, each with what it reads, as Postgres lists it.
+fn still_needed(catalog: &Catalog, names: &[String], all: &[Arc<Object>]) -> SqlError {
     let describe = |name: &str| catalog.get(name).map_or_else(String::new, |o| format!("{} {name}", noun(o.kind())));
-    let needed = names.iter().find(|name| catalog.readers(name).iter().any(|r| r.name == reader));
-    let needed = describe(needed.or(names.first()).map_or("", String::as_str));
-    let message = format!("cannot drop {needed} because other objects depend on it");
+    let depends = |object: &Arc<Object>| {
+        let read = all.iter().rev().find(|read| object.reads.contains(&read.name) && names.contains(&read.name));
+        // What a plain view stands for is read as well; the view itself is nearer.
+        let read = read.or_else(|| all.iter().find(|read| object.reads.contains(&read.name)))?;
+        Some(format!("{} depends on {}", describe(&object.name), describe(&read.name)))
+    };
+    let dependents: Vec<_> =
+        all.iter().rev().filter(|object| !names.contains(&object.name)).filter_map(depends).collect();
+    let message = match names {
+        [name] => format!("cannot drop {} because other objects depend on it", describe(name)),
+        _ => "cannot drop desired object(s) because other objects depend on them".into(),
+    };
     SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
-        .detail(format!("{} depends on {needed}", describe(reader)))
+        .detail(dependents.join("\n"))
         .hint("Use DROP ... CASCADE to drop the dependent objects too.")
+}
+
+fn cascade_notice(mut cascades: Vec<String>) -> Option<Notice> {
+    if cascades.len() <= 1 {
+        return cascades.pop().map(Notice::new);
+    }
+    let mut notice = Notice::new(format!("drop cascades to {} other objects", cascades.len()));
+    notice.message.detail = Some(cascades.join("\n"));
+    Some(notice)
+}
+
+/// Refuses a definition that reads what reads it.
+fn check_no_circle(catalog: &Catalog, name: &str, kind: ObjectKind, reads: &BTreeSet<String>) -> Result<(), SqlError> {
+    if !catalog.with_readers(std::slice::from_ref(&name.to_owned())).iter().any(|reader| reads.contains(&reader.name)) {
+        return Ok(());
+    }
+    let message = format!("{} \"{name}\" would read itself", noun(kind));
+    Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, message))
+}
+
+/// How the first column that differs does so, in words.
+fn changed_column(old: &[FieldRef], new: &[FieldRef]) -> Option<String> {
+    let differs = |(old, new): (&FieldRef, &FieldRef)| {
+        if old.name() != new.name() {
+            return Some(format!("column \"{}\" would become \"{}\"", old.name(), new.name()));
+        }
+        let (was, is) = (sql::types::display(old), sql::types::display(new));
+        (was != is).then(|| format!("column \"{}\" would change from {was} to {is}", old.name()))
+    };
+    let changed = old.iter().zip(new).find_map(differs);
+    changed.or_else(|| match (old.get(new.len()), new.get(old.len())) {
+        (Some(gone), _) => Some(format!("column \"{}\" would be gone", gone.name())),
+        (_, Some(came)) => Some(format!("column \"{}\" would be added", came.name())),
+        _ => None,
+    })
 }
 
 fn order_by_notice(query: &ast::Query) -> Vec<Notice> {

@@ -434,7 +434,7 @@ fn all_rows(source: RowSource, columns: Vec<FieldRef>, tag: RowsTag) -> Rows {
     Rows { source, columns, tag, limit: None, skip: 0, discard: false, binary: false, endless, patience }
 }
 
-/// The tag of a statement that creates or drops something.
+/// The tag of a statement that creates, drops or renames something.
 fn definition_tag(statement: &Statement) -> Option<&'static str> {
     use sql::statement::ObjectKind;
     Some(match statement {
@@ -445,6 +445,11 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
             ObjectKind::Source => "DROP SOURCE",
             ObjectKind::MaterializedView => "DROP MATERIALIZED VIEW",
             ObjectKind::View => "DROP VIEW",
+        },
+        Statement::Rename(rename) => match rename.kind {
+            ObjectKind::Source => "ALTER SOURCE",
+            ObjectKind::MaterializedView => "ALTER MATERIALIZED VIEW",
+            ObjectKind::View => "ALTER VIEW",
         },
         _ => return None,
     })

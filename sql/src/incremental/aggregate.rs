@@ -24,7 +24,7 @@ use crate::statement::Emit;
 impl Rewriter {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, plan: &LogicalPlan) -> Result<Node, SqlError> {
         let operators = self.operators();
-        let input = self.rewrite(&aggregate.input)?;
+        let input = self.below_aggregate(&aggregate.input)?;
         let input_schema = input.plan.schema().clone();
         let bounds: Vec<Option<Bound>> =
             aggregate.group_expr.iter().map(|key| bound_of(key, &input_schema, &input.bounds)).collect();
@@ -37,9 +37,6 @@ impl Rewriter {
             )
             .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
         }
-        if close && input.weighted {
-            return Err(refusal::named("EMIT ON WINDOW CLOSE over rows that can be taken back", plan));
-        }
         // The event time is never NULL, so slices lose no row; over another time a NULL would keep its row, in no window.
         let fused = if input.weighted { None } else { hop::fuse(aggregate, &bounds)? };
         let (input, keys, calls, hop) = match fused {
@@ -47,7 +44,7 @@ impl Rewriter {
             Some(fused) => {
                 // The nodes below are rewritten again, without the windows: they get the same ids.
                 self.forget_operators(operators);
-                (self.rewrite(&fused.input)?, fused.keys, fused.calls, Some(fused.hop))
+                (self.below_aggregate(&fused.input)?, fused.keys, fused.calls, Some(fused.hop))
             }
         };
         let input_schema = input.plan.schema().clone();
@@ -88,6 +85,13 @@ impl Rewriter {
         };
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         Ok(Node { plan, weighted: !close, bounds: all_bounds, closes: close })
+    }
+
+    fn below_aggregate(&mut self, input: &LogicalPlan) -> Result<Node, SqlError> {
+        self.aggregates_above += 1;
+        let node = self.rewrite(input);
+        self.aggregates_above -= 1;
+        node
     }
 }
 

@@ -29,7 +29,7 @@ impl Rewriter {
         let (left, right) = (self.rewrite(&join.left)?, self.rewrite(&join.right)?);
         let weighted = [left.weighted, right.weighted];
         let retracts = JoinNode::retracts(join.join_type, weighted);
-        if self.emit == Emit::OnWindowClose && retracts {
+        if self.emit == Emit::OnWindowClose && retracts && self.aggregates_above == 0 {
             return Err(refusal::named("EMIT ON WINDOW CLOSE with a join that can take rows back", plan)
                 .hint("inner joins, IN and EXISTS only add rows; the others can emit on update"));
         }

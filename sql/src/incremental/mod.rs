@@ -3,6 +3,7 @@
 //! The plan that comes in is DataFusion's own, bound and type-checked; it is also, as it stands, the batch query whose
 //! answer the view must equal at every tick. What goes out has the same nodes where they keep no state (scan, filter,
 //! projection, union all, unnest) and ours where they do. Whatever has no incremental form is refused by name.
+//! A leaf is a source or another materialized view, whose change of the tick is this one's input in the same tick.
 //!
 //! Each rewritten node carries what its parents need to know: whether its edge can retract, and which of its columns
 //! are bounded from below by watermarks.
@@ -52,6 +53,10 @@ pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> 
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
     let plan = optimize::optimize(derived_keys::lift(set_operation::mark(plan)?)?)?;
     let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
+    if emit == Emit::OnWindowClose && node.closes && node.weighted {
+        return Err(refusal::named("EMIT ON WINDOW CLOSE with rows that can be taken back", &plan)
+            .hint("a GROUP BY over a window of the event time makes them final; or let the view emit on update"));
+    }
     if emit == Emit::OnWindowClose && !node.closes {
         return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")
             .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
@@ -60,32 +65,53 @@ pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> 
     let count = fields.len() - usize::from(node.weighted);
     let schema = Schema::new(fields.iter().take(count).cloned().collect::<Vec<_>>());
     let inputs = inputs(&node.plan)?;
+    let mut bounds = node.bounds;
+    bounds.truncate(count);
     debug_assert_eq!(node.weighted, delta::is_weighted(node.plan.schema().as_arrow()));
     Ok(Dataflow {
         append_only: !node.weighted,
         consolidated: consolidated::is_consolidated(&node.plan),
         schema: Arc::new(schema),
-        inputs,
+        bounds,
+        closes: node.closes && !node.weighted,
+        inputs: inputs.sources,
+        relations: inputs.relations,
+        sources: inputs.followed,
         plan: node.plan,
     })
 }
 
-/// The columns a plan reads of each source.
-fn inputs(plan: &LogicalPlan) -> Result<BTreeMap<String, BTreeSet<String>>, SqlError> {
-    let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// What a plan reads.
+#[derive(Debug, Default)]
+struct Inputs {
+    /// The columns of each source.
+    sources: BTreeMap<String, BTreeSet<String>>,
+    /// The maintained relations.
+    relations: BTreeSet<String>,
+    /// The sources whose event time it follows.
+    followed: BTreeSet<String>,
+}
+
+fn inputs(plan: &LogicalPlan) -> Result<Inputs, SqlError> {
+    let mut inputs = Inputs::default();
     plan.apply(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(table) = delta_table(scan)
         {
-            let columns = scan.projected_schema.fields().iter().map(|field| field.name().clone());
-            inputs.entry(table.source).or_default().extend(columns);
+            inputs.followed.extend(table.properties.sources.iter().cloned());
+            if table.properties.maintained {
+                inputs.relations.insert(table.relation);
+            } else {
+                let columns = scan.projected_schema.fields().iter().map(|field| field.name().clone());
+                inputs.sources.entry(table.relation).or_default().extend(columns);
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(inputs)
 }
 
-/// The source a scan reads, if it reads one.
+/// The relation a scan reads, if it is one with a delta.
 fn delta_table(scan: &TableScan) -> Option<DeltaTable> {
     let provider = source_as_provider(&scan.source).ok()?;
     (provider.as_ref() as &dyn std::any::Any).downcast_ref::<DeltaTable>().cloned()

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
-    Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan, Union, Unnest, lit,
+    Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan, TableScanBuilder, Union,
+    Unnest, lit,
 };
 use engine::dataflow::bound::Bound;
 use engine::dataflow::runtime::OperatorId;
@@ -34,12 +36,14 @@ pub struct Node {
 pub struct Rewriter {
     pub(super) emit: Emit,
     operators: u32,
+    /// Aggregates above the node at hand: what is taken back below them is final once their groups are.
+    pub(super) aggregates_above: u32,
 }
 
 impl Rewriter {
     /// A rewriter for one view.
     pub fn new(emit: Emit) -> Self {
-        Self { emit, operators: 0 }
+        Self { emit, operators: 0, aggregates_above: 0 }
     }
 
     /// The next operator id.
@@ -93,12 +97,17 @@ impl Rewriter {
         if !table.key.is_empty() {
             return self.last_rows(scan, &table);
         }
-        let bound = |name: &str, data_type| {
-            (table.event_time.as_deref() == Some(name)).then(|| Bound::event_time(&table.source, data_type)).flatten()
-        };
-        let fields = scan.projected_schema.fields();
-        let bounds = fields.iter().map(|field| bound(field.name(), field.data_type())).collect();
-        Ok(Node { plan: plan.clone(), weighted: false, bounds, closes: false })
+        let all = || (0..table.properties.bounds.len()).collect();
+        let mut projection: Vec<usize> = scan.projection.clone().unwrap_or_else(all);
+        let bounds = projection.iter().map(|column| table.properties.bounds.get(*column).cloned().flatten()).collect();
+        let (weighted, closes) = (!table.properties.append_only, table.properties.closes);
+        if !weighted {
+            return Ok(Node { plan: plan.clone(), weighted, bounds, closes });
+        }
+        projection.push(table.schema.fields().len());
+        let source = provider_as_source(Arc::new(table.as_leaf()));
+        let leaf = TableScanBuilder::new(scan.table_name.clone(), source).with_projection(Some(projection)).build()?;
+        Ok(Node { plan: LogicalPlan::TableScan(leaf), weighted, bounds, closes })
     }
 
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node, SqlError> {

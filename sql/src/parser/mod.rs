@@ -6,6 +6,7 @@
 //! and the rest of the session's statements are sqlparser's. What Postgres has and we do not is refused by name
 //! (`refusal`). No word is reserved that Postgres does not reserve.
 
+mod alter;
 mod create;
 mod cursor;
 mod data_type;
@@ -29,7 +30,8 @@ pub use limits::{CHAIN_MAX, DEPTH_MAX, NESTING_MAX, RELATIONS_MAX, STATEMENT_BYT
 
 pub use options::option_places;
 
-pub(crate) use cursor::{fold, object_name_parts};
+pub(crate) use cursor::{fold, is_word, object_name_parts};
+pub(crate) use dialect::is_reserved;
 pub(crate) use script::{Places, tokens};
 
 use datafusion::sql::sqlparser::ast;
@@ -104,6 +106,7 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
         "wait" => subscribe::wait(&mut cursor).map(Statement::Wait),
         "create" => create::statement(chunk),
         "drop" => object::drop(&mut cursor),
+        "alter" => alter::statement(&mut cursor),
         "show" => object::show(&mut cursor),
         "describe" | "desc" => object::describe(&mut cursor),
         "explain" => object::explain(chunk),

@@ -7,9 +7,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 /// Statements refused by their first words, the longer ones first, each with a hint.
 const STATEMENTS: [(&[&str], &str); 29] = [
     (&["refresh", "materialized", "view"], "A materialized view is always fresh: every tick maintains it."),
-    (&["alter", "materialized", "view"], "Use CREATE OR REPLACE MATERIALIZED VIEW."),
+    (&["alter", "materialized", "view"], "It can be renamed: ALTER … RENAME TO. Otherwise use CREATE OR REPLACE."),
     (&["alter", "system"], "Settings are given when the server starts."),
-    (&["alter"], "Use CREATE OR REPLACE, or DROP and CREATE."),
+    (&["alter"], "Only names can be changed, with RENAME TO. Otherwise use CREATE OR REPLACE, or DROP and CREATE."),
     (&["insert"], WRITES),
     (&["update"], WRITES),
     (&["delete"], WRITES),

@@ -16,11 +16,11 @@ const DELAY_MICROS: i64 = 3_000_000;
 
 /// The rows a tick brings.
 pub fn rows(input: &TickInput) -> Vec<RecordBatch> {
-    input.rows.get("s").map(|rows| rows.as_ref().clone()).unwrap_or_default()
+    input.deltas.get("s").into_iter().flat_map(|deltas| deltas.iter()).map(|delta| delta.rows.clone()).collect()
 }
 
 fn set_rows(input: &mut TickInput, rows: Vec<RecordBatch>) {
-    input.rows.insert("s".to_owned(), Arc::new(rows));
+    input.deltas.insert("s".to_owned(), Arc::new(rows.into_iter().map(Delta::inserts).collect()));
 }
 
 /// Adds rows to a tick.

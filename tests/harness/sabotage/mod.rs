@@ -1,7 +1,7 @@
 //! Bugs put in from outside, to see that the oracle notices each of them.
 //!
 //! The product has no switch for them. [`plan`] changes the dataflow before it is built, [`flow`] what goes into a view
-//! and what comes out of its plan tick by tick, [`restart`] what was saved. The oracle beside the view (its second reading
+//! and what comes out of its plan tick by tick, [`restart`] what was saved, [`stack`] what goes from view to view. The oracle beside the view (its second reading
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
 mod flow;
@@ -9,6 +9,7 @@ mod join;
 mod over;
 mod plan;
 mod restart;
+pub mod stack;
 mod upsert;
 mod windows;
 

@@ -41,7 +41,7 @@ pub struct AggregateSpec {
 pub enum Emit {
     /// At every tick that changes them: the old row is retracted, the new one inserted.
     OnUpdate,
-    /// Once, when final, as an insert. Needs a monotone key and an append-only input.
+    /// Once, when final, as an insert. Needs a monotone key: below its bound nothing is inserted or retracted any more.
     OnClose,
 }
 
@@ -248,8 +248,8 @@ impl AggregateSpec {
                 return Err(Error::internal("an aggregate's monotone key is not a timestamp or a date"));
             }
         }
-        if self.emit == Emit::OnClose && (self.monotone_key.is_none() || self.input_weighted) {
-            return Err(Error::internal("emit on close needs a monotone key and an append-only input"));
+        if self.emit == Emit::OnClose && self.monotone_key.is_none() {
+            return Err(Error::internal("emit on close needs a monotone key"));
         }
         Ok(())
     }

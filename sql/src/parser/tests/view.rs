@@ -171,3 +171,18 @@ fn explain_in_all_spellings() {
         ("EXPLAIN SELECT FROM WHERE", "42601", "syntax error at or near \"WHERE\"", "WHERE"),
     ]);
 }
+
+#[test]
+fn names_can_be_changed() {
+    for (text, kind) in [
+        ("ALTER MATERIALIZED VIEW a RENAME TO b", ObjectKind::MaterializedView),
+        ("ALTER VIEW public.a RENAME TO b", ObjectKind::View),
+        ("alter source a rename to b", ObjectKind::Source),
+        ("ALTER TABLE \"a\" RENAME TO b", ObjectKind::Source),
+    ] {
+        let Statement::Rename(rename) = one(text) else { panic!("{text}") };
+        assert_eq!((rename.kind, rename.if_exists), (kind, false), "{text}");
+        assert_eq!((rename.name.as_str(), rename.new_name.as_str()), ("a", "b"), "{text}");
+    }
+    assert!(matches!(one("ALTER VIEW IF EXISTS a RENAME TO b"), Statement::Rename(rename) if rename.if_exists));
+}

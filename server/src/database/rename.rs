@@ -1,0 +1,89 @@
+//! `ALTER … RENAME TO`: another name for an object, in its own definition and in those of all that read it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sql::catalog::{Catalog, Definition, Object, SOURCE_RELATIONS, noun};
+use sql::statement::{ObjectKind, Rename, Statement};
+use sql::{SqlError, SqlState};
+
+use super::Database;
+use super::change::Change;
+use super::view::plan_view;
+use crate::backend::Outcome;
+
+impl Database {
+    pub(super) fn rename(&self, rename: &Rename) -> Result<Change, SqlError> {
+        let Rename { kind, name, new_name, if_exists } = rename;
+        let catalog = self.catalog();
+        let tag = format!("ALTER {}", noun(*kind).to_uppercase());
+        if *if_exists && catalog.get(name).is_none() {
+            return Ok(Change::skipped(&tag, format!("relation \"{name}\" does not exist, skipping")));
+        }
+        catalog.expect(name, *kind)?;
+        let mut rewritten = BTreeMap::new();
+        for object in catalog.with_readers(std::slice::from_ref(name)) {
+            let text = rewrite(&object, rename)?;
+            let definition = definition_of(&text)?;
+            rewritten.insert(object.name.clone(), (text, definition));
+        }
+        // Its own relations are no obstacle: `s_errors` may become the name of what was `s`.
+        catalog.without([name.as_str()]).check_free(new_name, *kind)?;
+        let next = Arc::new(catalog.renamed(name, new_name, rewritten));
+        self.check_readers(&catalog, &next, rename)?;
+        let in_engine = *kind != ObjectKind::View;
+        let change = Change::new(Outcome::done(tag), Catalog::clone(&next));
+        Ok(Change { rename: in_engine.then(|| (name.clone(), new_name.clone())), ..change })
+    }
+
+    /// The definitions must be what they were: a restart runs their texts.
+    ///
+    /// # Errors
+    /// 0A000 naming the first that is not.
+    fn check_readers(&self, catalog: &Arc<Catalog>, next: &Arc<Catalog>, rename: &Rename) -> Result<(), SqlError> {
+        for old in catalog.with_readers(std::slice::from_ref(&rename.name)) {
+            let name = if old.name == rename.name { &rename.new_name } else { &old.name };
+            let Some(object) = next.get(name) else { continue };
+            let same = match &object.definition {
+                Definition::Source(_) => continue,
+                Definition::MaterializedView(create) => plan_view(&self.session_state, next, create, &object.text)
+                    .is_ok_and(|planned| {
+                        planned.columns == object.columns
+                            && planned.reads == object.reads
+                            && Some(&planned.dataflow.properties()) == object.properties.as_deref()
+                    }),
+                Definition::View(create) => self
+                    .bind_plain_view(next, create, &object.text)
+                    .is_ok_and(|(columns, reads)| columns == object.columns && reads == object.reads),
+            };
+            if !same {
+                let message = format!("cannot rename {} {}", noun(rename.kind), rename.name);
+                let detail =
+                    format!("The definition of {} {} cannot be put in its new name.", noun(old.kind()), old.name);
+                return Err(SqlError::unsupported(message).detail(detail).hint("drop what depends on it first"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An object's text with the new name in it; a source's relations get theirs, too.
+fn rewrite(object: &Arc<Object>, rename: &Rename) -> Result<String, SqlError> {
+    let mut text = sql::rename::rename(&object.text, &rename.name, &rename.new_name)?;
+    if rename.kind == ObjectKind::Source && object.name != rename.name {
+        for suffix in SOURCE_RELATIONS {
+            let of = |name: &str| format!("{name}_{suffix}");
+            text = sql::rename::rename(&text, &of(&rename.name), &of(&rename.new_name))?;
+        }
+    }
+    Ok(text)
+}
+
+fn definition_of(text: &str) -> Result<Definition, SqlError> {
+    match sql::parser::parse(text)?.into_iter().next().map(|parsed| parsed.statement) {
+        Some(Statement::CreateSource(create)) => Ok(Definition::Source(Arc::new(*create))),
+        Some(Statement::CreateMaterializedView(create)) => Ok(Definition::MaterializedView(Arc::new(*create))),
+        Some(Statement::CreateView(create)) => Ok(Definition::View(Arc::new(*create))),
+        _ => Err(SqlError::new(SqlState::INTERNAL_ERROR, "a definition that defines nothing")),
+    }
+}

@@ -1,0 +1,30 @@
+//! `ALTER … RENAME TO`; the rest of ALTER is refused by name.
+
+use super::cursor::Cursor;
+use super::{create, refusal};
+use crate::SqlError;
+use crate::statement::{ObjectKind, Rename, Statement};
+
+/// What can be renamed, by the words that name it; the longer ones first.
+const KINDS: [(&[&str], ObjectKind); 4] = [
+    (&["alter", "materialized", "view"], ObjectKind::MaterializedView),
+    (&["alter", "view"], ObjectKind::View),
+    (&["alter", "source"], ObjectKind::Source),
+    (&["alter", "table"], ObjectKind::Source),
+];
+
+/// `ALTER SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name RENAME TO name`.
+pub(crate) fn statement(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
+    let refusal = refusal::statement(cursor);
+    let Some((words, kind)) = KINDS.iter().find(|(words, _)| cursor.peek_words(words)) else { return Err(refusal) };
+    cursor.words(words);
+    let if_exists = cursor.words(&["if", "exists"]);
+    let (name, _) = cursor.object_name()?;
+    // RENAME COLUMN, RENAME x TO y, SET …, OWNER TO …
+    if !cursor.words(&["rename", "to"]) {
+        return Err(refusal);
+    }
+    let (new_name, _) = create::new_name(cursor)?;
+    cursor.expect_end()?;
+    Ok(Statement::Rename(Rename { kind: *kind, name, new_name, if_exists }))
+}
