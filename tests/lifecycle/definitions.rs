@@ -189,3 +189,29 @@ fn a_change_that_cannot_be_kept_is_not_made() {
     bench.flush();
     assert_eq!(bench.value("SELECT count(*) FROM b"), "20000");
 }
+
+#[test]
+fn views_over_views_come_back_under_their_present_names() {
+    let mut bench = Bench::start();
+    for statement in [
+        "CREATE MATERIALIZED VIEW b AS SELECT n, count(*) AS keys FROM a GROUP BY n",
+        "CREATE VIEW few AS SELECT a.k FROM a WHERE a.n < 2858",
+        "CREATE MATERIALIZED VIEW c AS SELECT count(*) AS few FROM few JOIN b ON b.n = 2857",
+        "ALTER MATERIALIZED VIEW a RENAME TO per_key",
+        "ALTER SOURCE s RENAME TO numbers",
+        "CREATE MATERIALIZED VIEW a AS SELECT sum(keys)::bigint AS keys FROM b",
+        "CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT n, count(*) AS keys FROM per_key AS a GROUP BY n",
+        "ALTER VIEW few RENAME TO lesser",
+    ] {
+        bench.run(statement).expect(statement);
+    }
+    for restarts in 0..3 {
+        bench.flush();
+        assert_eq!(bench.value("SELECT few FROM c"), "6", "after {restarts} restarts");
+        assert_eq!(bench.value("SELECT keys FROM a"), "7", "after {restarts} restarts");
+        assert!(["per_key", "a", "b", "c"].into_iter().all(|view| bench.has(view)) && !bench.has("s"));
+        bench.restart();
+    }
+    let error = bench.run("DROP SOURCE numbers").expect_err("it is read");
+    assert!(error.contains("materialized view per_key depends on source numbers"), "{error}");
+}
