@@ -135,7 +135,8 @@ impl Database {
             match blocking(move || Ok(engine.write(&name, deltas))).await? {
                 Ok(()) => return Ok(done()),
                 // The key came after the rows were read.
-                Err(WriteError::Duplicate { .. }) if conflict.is_some() && self.has_changed(&object.name, &reading) => {}
+                Err(WriteError::Duplicate { .. }) if conflict.is_some() && self.has_changed(&object.name, &reading) => {
+                }
                 Err(WriteError::Duplicate { key }) => return Err(duplicate(table, &key, request.settings)),
                 Err(WriteError::Conflict(_)) => {}
                 Err(WriteError::Failed(error)) => return Err(error.into()),
