@@ -126,8 +126,31 @@ pub fn constraint_name(table: &str) -> String {
 /// # Errors
 /// Of the parser only.
 pub fn defaults(table: &CreateTable) -> Result<Box<Query>, SqlError> {
-    let items: Vec<_> = (0..table.columns.len()).map(|column| default(table, column)).collect();
-    parse_query(&format!("SELECT {}", items.join(", ")))
+    let items: Vec<_> = (0..table.columns.len()).map(|column| format!("NULL AS c{column}")).collect();
+    let mut query = parse_query(&format!("SELECT {}", items.join(", ")))?;
+    let items = select_of(&mut query).into_iter().flat_map(|select| &mut select.projection);
+    for (column, (item, default)) in items.zip(&table.defaults).enumerate() {
+        if let (SelectItem::ExprWithAlias { expr, .. }, Some(default)) = (item, default) {
+            *expr = value(table, column, default)?;
+        }
+    }
+    Ok(query)
+}
+
+/// Holds the types that binding [`defaults`] found against those of the columns.
+///
+/// # Errors
+/// 42804.
+pub fn check_defaults<'f>(table: &CreateTable, types: impl IntoIterator<Item = &'f FieldRef>) -> Result<(), SqlError> {
+    for ((to, default), from) in table.columns.iter().zip(&table.defaults).zip(types) {
+        if default.is_some() && !assignable(from, to) {
+            let (column, to, from) = (to.name(), display(to), display(from));
+            let message = format!("column \"{column}\" is of type {to} but default expression is of type {from}");
+            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message)
+                .hint("You will need to rewrite or cast the expression."));
+        }
+    }
+    Ok(())
 }
 
 /// The numbers of the parameters in a tree, from 0.

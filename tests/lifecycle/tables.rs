@@ -1,7 +1,7 @@
 //! Tables that statements write: views over them against the same queries, writers side by side, and restarts.
 
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use server::config::Config;
 use server::server::Server;

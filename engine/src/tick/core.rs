@@ -485,6 +485,9 @@ impl Core {
         }
         for (name, table) in self.tables.iter_mut().filter(|(_, table)| table.has_change()) {
             let changelog = table.take_change()?;
+            if changelog.is_empty() {
+                continue;
+            }
             outcome.changed += changelog.iter().map(total_weight).sum::<u64>();
             deltas.insert(name.clone(), Arc::new(changelog.clone()));
             outcome.changelogs.push((name.clone(), changelog));

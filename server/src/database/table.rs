@@ -66,6 +66,7 @@ impl Database {
         if !bound.parameters.is_empty() {
             return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
         }
+        sql::write::check_defaults(create, bound.plan.schema().fields())?;
         let now = chrono::Utc::now();
         binder.optimize(&bound.plan, Some(now)).map_err(unplaced)?;
         Ok(())
