@@ -177,13 +177,8 @@ impl Subscriptions {
             let pushed = waiting.push(tick, deltas, &schema, usize::MAX);
             waiting.ended = waiting.ended.or(pushed.err());
         }
-        let feed = Feed {
-            instance: reading.instance,
-            schema,
-            until,
-            waiting: Mutex::new(waiting),
-            woken: Notify::new(),
-        };
+        let feed =
+            Feed { instance: reading.instance, schema, until, waiting: Mutex::new(waiting), woken: Notify::new() };
         let feed = Arc::new(feed);
         self.0.push(Arc::downgrade(&feed));
         Ok(Subscription { snapshot: start, feed })
