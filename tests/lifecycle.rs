@@ -13,6 +13,8 @@ mod joining;
 mod long_statements;
 #[path = "lifecycle/stacked.rs"]
 mod stacked;
+#[path = "lifecycle/tables.rs"]
+mod tables;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

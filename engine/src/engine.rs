@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use crate::dataflow::Dataflow;
+use crate::delta::Delta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::reader::{ReaderState, SourceStatus};
 use crate::ingest::topic_table::{Cut, TopicTable};
@@ -17,11 +18,12 @@ use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Clocked, Position, SILENCE_MAX};
 use crate::tick::core::{Core, CoreConfig, RunningView};
-use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake};
+use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake, Write};
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
 use crate::tick::pin::{self, Pin};
 use crate::tick::subscription::{Span, Subscription};
+use crate::tick::table::{RunningTable, WriteError};
 use crate::time::{Clock, TickId};
 use crate::view::{Snapshot, SnapshotStore};
 
@@ -401,7 +403,7 @@ impl Engine {
         self.ask(|reply| Command::Positions(names.to_vec(), reply))
     }
 
-    /// Gives a source or view another name, between two ticks. Those that read it go on. Snapshots have it under both names
+    /// Gives a source, view or table another name, between two ticks. Those that read it go on. Snapshots have it under both names
     /// until [`forget_name`](Self::forget_name).
     ///
     /// # Errors
@@ -432,6 +434,34 @@ impl Engine {
     /// `Unavailable` if the engine has stopped.
     pub fn drop_view(&self, name: &str) -> Result<()> {
         self.ask(|reply| Command::RemoveView(name.to_owned(), reply))
+    }
+
+    /// Adds an empty table.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn add_table(&self, name: &str, table: RunningTable) -> Result<()> {
+        self.ask(|reply| Command::AddTable(name.to_owned(), Box::new(table), reply))
+    }
+
+    /// Removes a table; the caller has removed the views that read it.
+    ///
+    /// # Errors
+    /// `Unavailable` if the engine has stopped.
+    pub fn drop_table(&self, name: &str) -> Result<()> {
+        self.ask(|reply| Command::RemoveTable(name.to_owned(), reply))
+    }
+
+    /// Changes a table's rows, all in one tick or not at all. Returns when that tick is published.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; after an error nothing has changed.
+    pub fn write(&self, table: &str, change: Vec<Delta>) -> std::result::Result<(), WriteError> {
+        let (reply, answer) = sync_channel(1);
+        let stopped = || WriteError::Failed(Error::unavailable("the engine has stopped"));
+        let write = Write { table: table.to_owned(), change, reply };
+        self.commands.lock().send(Command::Write(write)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
     }
 
     /// Runs `ask` on the tick thread between two ticks and returns its answer.

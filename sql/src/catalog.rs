@@ -1,4 +1,4 @@
-//! What exists: sources, views and materialized views, with the text that made them.
+//! What exists: sources, tables, views and materialized views, with the text that made them.
 //!
 //! A catalog is a value: every change gives a new one, so a statement works on the version it began with. Restarting
 //! feeds each definition's text, in order of oid, through the path by which it first came.
@@ -10,7 +10,7 @@ use arrow::datatypes::FieldRef;
 use engine::dataflow::relation::RelationProperties;
 
 use crate::error::{SqlError, SqlState};
-use crate::statement::{CreateMaterializedView, CreateSource, CreateView, ObjectKind};
+use crate::statement::{CreateMaterializedView, CreateSource, CreateTable, CreateView, ObjectKind};
 
 /// The first oid of a user's object, as in Postgres: smaller ones are the system's.
 pub const FIRST_USER_OID: u32 = 16_384;
@@ -46,6 +46,8 @@ pub enum Definition {
     MaterializedView(Arc<CreateMaterializedView>),
     /// A plain view.
     View(Arc<CreateView>),
+    /// A table.
+    Table(Arc<CreateTable>),
 }
 
 impl Object {
@@ -55,6 +57,7 @@ impl Object {
             Definition::Source(_) => ObjectKind::Source,
             Definition::MaterializedView(_) => ObjectKind::MaterializedView,
             Definition::View(_) => ObjectKind::View,
+            Definition::Table(_) => ObjectKind::Table,
         }
     }
 }
@@ -145,7 +148,7 @@ impl Catalog {
         }
     }
 
-    /// The object of this name, if it is of this kind.
+    /// The object of this name, if it is of this kind; a source may be called a table.
     ///
     /// # Errors
     /// 42P01 if there is none, 42809 if it is something else.
@@ -154,7 +157,8 @@ impl Catalog {
             let message = format!("{} \"{name}\" does not exist", noun(kind));
             return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
         };
-        if object.kind() == kind {
+        // CREATE TABLE can make a source, too.
+        if object.kind() == kind || (kind, object.kind()) == (ObjectKind::Table, ObjectKind::Source) {
             return Ok(object);
         }
         Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a {}", noun(kind))))
@@ -243,5 +247,6 @@ pub fn noun(kind: ObjectKind) -> &'static str {
         ObjectKind::Source => "source",
         ObjectKind::MaterializedView => "materialized view",
         ObjectKind::View => "view",
+        ObjectKind::Table => "table",
     }
 }

@@ -56,6 +56,9 @@ impl SqlState {
     pub const QUERY_CANCELED: Self = Self("57014");
     pub const CANNOT_CONNECT_NOW: Self = Self("57P03");
     pub const OUT_OF_MEMORY: Self = Self("53200");
+    pub const UNIQUE_VIOLATION: Self = Self("23505");
+    pub const NOT_NULL_VIOLATION: Self = Self("23502");
+    pub const SERIALIZATION_FAILURE: Self = Self("40001");
     pub const READ_ONLY_SQL_TRANSACTION: Self = Self("25006");
     pub const INTERNAL_ERROR: Self = Self("XX000");
 }

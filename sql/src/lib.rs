@@ -6,7 +6,7 @@
 //! 3. [`mod@incremental`] rewrites a view's plan: stateless nodes stay DataFusion's, the others become the engine's, or
 //!    are refused by name.
 //!
-//! [`catalog`] says what exists.
+//! [`catalog`] says what exists; [`mod@write`] makes queries of the statements that write to tables.
 
 pub mod binder;
 pub mod catalog;
@@ -21,5 +21,6 @@ pub mod stack;
 pub mod statement;
 pub mod types;
 pub mod window;
+pub mod write;
 
 pub use error::{SqlError, SqlState};

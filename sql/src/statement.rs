@@ -31,6 +31,10 @@ pub enum Statement {
     CreateMaterializedView(Box<CreateMaterializedView>),
     /// `CREATE [OR REPLACE] VIEW`: a name for a query, kept as text.
     CreateView(Box<CreateView>),
+    /// `CREATE TABLE` without a connector.
+    CreateTable(Box<CreateTable>),
+    /// `INSERT`, `UPDATE`, `DELETE`, `TRUNCATE`.
+    Write(Box<Write>),
     /// `DROP SOURCE | TABLE | MATERIALIZED VIEW | VIEW`.
     Drop(Drop),
     /// `ALTER … RENAME TO`.
@@ -137,6 +141,100 @@ pub enum Wait {
         /// Without one it waits as long as it takes.
         timeout: Option<Duration>,
     },
+}
+
+/// `CREATE TABLE` without a connector.
+#[derive(Debug, Clone)]
+pub struct CreateTable {
+    /// The table's name.
+    pub name: String,
+    /// True after IF NOT EXISTS: an existing table is a NOTICE.
+    pub if_not_exists: bool,
+    /// The columns.
+    pub columns: Vec<FieldRef>,
+    /// Each column's DEFAULT.
+    pub defaults: Vec<Option<ast::Expr>>,
+    /// The columns of the primary key, by index, in the order given; empty without one.
+    pub primary_key: Vec<usize>,
+}
+
+/// A name and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The name.
+    pub name: String,
+    /// Its 1-based position in the statement's text.
+    pub position: usize,
+}
+
+/// A statement that changes a table's rows.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The table.
+    pub table: Place,
+    /// Its name within the statement.
+    pub alias: Option<String>,
+    /// What is done.
+    pub action: WriteAction,
+}
+
+/// What is done to a table's rows.
+#[derive(Debug, Clone)]
+pub enum WriteAction {
+    /// `INSERT INTO t [(columns)] source [ON CONFLICT …]`.
+    Insert {
+        /// The columns named; empty for all.
+        columns: Vec<Place>,
+        /// The rows; `None` for DEFAULT VALUES.
+        source: Option<Box<ast::Query>>,
+        /// `ON CONFLICT …`.
+        conflict: Option<Conflict>,
+    },
+    /// `UPDATE t SET … [WHERE …]`.
+    Update {
+        /// `SET …`.
+        assigned: Vec<Assigned>,
+        /// `WHERE …`.
+        selection: Option<ast::Expr>,
+    },
+    /// `DELETE FROM t [WHERE …]`.
+    Delete {
+        /// `WHERE …`.
+        selection: Option<ast::Expr>,
+    },
+    /// `TRUNCATE t`.
+    Truncate,
+}
+
+/// `ON CONFLICT …`.
+#[derive(Debug, Clone)]
+pub struct Conflict {
+    /// With what.
+    pub target: ConflictTarget,
+    /// `DO UPDATE SET … [WHERE …]`; `None` for DO NOTHING.
+    pub update: Option<(Vec<Assigned>, Option<ast::Expr>)>,
+}
+
+/// What an inserted row may be in conflict with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConflictTarget {
+    /// Anything.
+    Any,
+    /// The key of these columns.
+    Columns(Vec<Place>),
+    /// `ON CONSTRAINT …`.
+    Constraint(Place),
+}
+
+/// `column = value` behind SET.
+#[derive(Debug, Clone)]
+pub struct Assigned {
+    /// The column.
+    pub column: Place,
+    /// Its new value.
+    pub value: ast::Expr,
+    /// The value's 1-based position in the statement's text.
+    pub position: usize,
 }
 
 /// `CREATE SOURCE`.
@@ -314,6 +412,8 @@ pub enum ObjectKind {
     MaterializedView,
     /// A plain view.
     View,
+    /// A table. After `DROP TABLE` and `ALTER TABLE` it stands for a source as well.
+    Table,
 }
 
 /// `DROP … name [, …] [CASCADE | RESTRICT]`.

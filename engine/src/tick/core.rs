@@ -1,6 +1,7 @@
 //! One tick, start to end: step every view over the same input, apply the changes, publish one snapshot.
 //!
-//! A view that reads views comes after them: their consolidated change of the tick is its input in the same tick.
+//! A view that reads views comes after them: their consolidated change of the tick is its input in the same tick. A table's
+//! is what statements wrote since the last tick.
 //!
 //! The core has no thread, clock or I/O; given the same ingested ticks it publishes the same snapshots. A view that
 //! fails, by an error or a panic, is marked FAILED and keeps its last rows, and so do those that read it; the tick goes on
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::recording::Recording;
+use super::table::{RunningTable, WriteError};
 use crate::dataflow::Dataflow;
 use crate::dataflow::execution::{Execution, ExecutionConfig, SavedView};
 use crate::dataflow::runtime::{RelationDelta, TickInput};
@@ -154,10 +156,15 @@ impl RunningView {
 }
 
 /// Why a view cannot go on: the first of the relations it reads that has failed or is gone, found in the first of
-/// `among` that has it.
-fn failed_relation(view: &RunningView, among: &[&BTreeMap<String, RunningView>]) -> Option<String> {
+/// `among` that has it. Tables do not fail.
+fn failed_relation(
+    view: &RunningView,
+    among: &[&BTreeMap<String, RunningView>],
+    tables: &BTreeMap<String, RunningTable>,
+) -> Option<String> {
     let failure = |name: &String| match among.iter().find_map(|views| views.get(name)) {
         Some(read) => read.failed.as_ref().map(|cause| failure_of(name, cause)),
+        None if tables.contains_key(name) => None,
         None => Some(format!("the materialized view \"{name}\" that it reads is gone")),
     };
     view.relations.iter().find_map(failure)
@@ -189,6 +196,11 @@ fn place<'v>(
     let Some(view) = views.get(name).filter(|_| placed.insert(name)) else { return };
     view.relations.iter().for_each(|read| place(read, views, order, placed));
     order.push(name.clone());
+}
+
+/// Rows inserted and retracted.
+fn total_weight(delta: &Delta) -> u64 {
+    (0..delta.num_rows()).map(|row| delta.weight(row).unsigned_abs()).sum()
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -278,6 +290,7 @@ pub struct Core {
     now_micros: i64,
     sources: BTreeMap<String, SourceTables>,
     views: BTreeMap<String, RunningView>,
+    tables: BTreeMap<String, RunningTable>,
     /// Views that go along but are not seen yet. What they read is found among them first.
     staged: BTreeMap<String, RunningView>,
     /// The views' names, each after what it reads; and those of `staged`.
@@ -299,6 +312,7 @@ impl Core {
             now_micros: 0,
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
+            tables: BTreeMap::new(),
             staged: BTreeMap::new(),
             order: Vec::new(),
             staged_order: Vec::new(),
@@ -375,6 +389,32 @@ impl Core {
         view
     }
 
+    /// Adds an empty table.
+    pub fn add_table(&mut self, name: &str, mut table: RunningTable) {
+        self.instances += 1;
+        table.set_instance(self.instances);
+        self.tables.insert(name.to_owned(), table);
+    }
+
+    /// Removes a table; those that read it must be gone.
+    pub fn remove_table(&mut self, name: &str) {
+        self.tables.remove(name);
+    }
+
+    /// Takes a statement's change into a table. It is seen with the next tick, which must be the next thing to come.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; after an error nothing has changed.
+    pub fn write(&mut self, table: &str, change: &[Delta]) -> std::result::Result<(), WriteError> {
+        let gone = || WriteError::Conflict(Error::conflict(format!("table \"{table}\" was dropped")));
+        self.tables.get_mut(table).ok_or_else(gone)?.write(self.tick.next(), change)
+    }
+
+    /// True if statements have written something since the last tick.
+    pub fn is_written(&self) -> bool {
+        self.tables.values().any(RunningTable::has_change)
+    }
+
     /// Removes a view; those that read it must be gone.
     pub fn remove_view(&mut self, name: &str) -> Option<RunningView> {
         let view = self.views.remove(name);
@@ -382,7 +422,7 @@ impl Core {
         view
     }
 
-    /// Gives a source or view another name, for all that read it as well. Nothing may have that name. Snapshots have it
+    /// Gives a source, view or table another name, for all that read it as well. Nothing may have that name. Snapshots have it
     /// under both until [`forget_name`](Self::forget_name).
     pub fn rename(&mut self, from: &str, to: &str) {
         if let Some(source) = self.sources.remove(from) {
@@ -390,6 +430,9 @@ impl Core {
         }
         if let Some(view) = self.views.remove(from) {
             self.views.insert(to.to_owned(), view);
+        }
+        if let Some(table) = self.tables.remove(from) {
+            self.tables.insert(to.to_owned(), table);
         }
         self.views.values_mut().for_each(|view| view.rename_relation(from, to));
         self.order = in_order(&self.views);
@@ -403,8 +446,11 @@ impl Core {
 
     /// The rows of a maintained relation as they are now, and why they stand still if they do. What is staged comes first.
     pub fn maintained(&self, name: &str) -> Option<(ViewSnapshot, Option<&String>)> {
-        let view = self.staged.get(name).or_else(|| self.views.get(name))?;
-        Some((view.view.snapshot(), view.failed.as_ref()))
+        let view = self.staged.get(name).or_else(|| self.views.get(name));
+        match view {
+            Some(view) => Some((view.view.snapshot(), view.failed.as_ref())),
+            None => self.tables.get(name).map(|table| (table.rows(), None)),
+        }
     }
 
     /// Keeps the changes of these maintained relations from the next tick on, for as long as the recording is held.
@@ -437,9 +483,15 @@ impl Core {
             outcome.rows += ingested.total().accepted;
             deltas.insert(name, Arc::new(ingested.batches.into_iter().map(Delta::inserts).collect()));
         }
+        for (name, table) in self.tables.iter_mut().filter(|(_, table)| table.has_change()) {
+            let changelog = table.take_change()?;
+            outcome.changed += changelog.iter().map(total_weight).sum::<u64>();
+            deltas.insert(name.clone(), Arc::new(changelog.clone()));
+            outcome.changelogs.push((name.clone(), changelog));
+        }
         let mut input = Arc::new(self.input(deltas));
         for name in &self.order {
-            let failed = failed_relation(&self.views[name], &[&self.views]);
+            let failed = failed_relation(&self.views[name], &[&self.views], &self.tables);
             let Some(view) = self.views.get_mut(name) else { continue };
             let before = view.changes;
             let changelog = view.tick_after(failed, &input);
@@ -451,7 +503,7 @@ impl Core {
             }
         }
         for name in &self.staged_order {
-            let failed = failed_relation(&self.staged[name], &[&self.staged, &self.views]);
+            let failed = failed_relation(&self.staged[name], &[&self.staged, &self.views], &self.tables);
             let Some(view) = self.staged.get_mut(name) else { continue };
             let delta = Arc::new(view.tick_after(failed, &input));
             // Its namesake's change is not for those that are to read this one: they come after it, staged as well.
@@ -475,7 +527,10 @@ impl Core {
             let mut recording = recording.lock();
             let failed = |name: &String| {
                 let view = self.staged.get(name).or_else(|| self.views.get(name));
-                view.map_or(Some("it is gone".to_owned()), |view| view.failed.clone())
+                match view {
+                    Some(view) => view.failed.clone(),
+                    None => (!self.tables.contains_key(name)).then(|| "it is gone".to_owned()),
+                }
             };
             recording.take(deltas, failed);
         }
@@ -488,6 +543,8 @@ impl Core {
             let reading = view.reading(last.view(name), self.watermark_of(view));
             (name.clone(), reading)
         });
+        let tables = self.tables.iter().map(|(name, table)| (name.clone(), table.reading(last.view(name))));
+        let views = views.chain(tables);
         let sources = self
             .sources
             .iter()

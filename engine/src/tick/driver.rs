@@ -19,6 +19,7 @@ use super::interval::TickInterval;
 use super::pin::{self, Pin};
 use super::recording::Recording;
 use super::subscription::{Span, Subscription, Subscriptions};
+use super::table::{RunningTable, WriteError};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::reader::{ReaderOptions, SourceReader, SourceStatus};
@@ -56,9 +57,15 @@ pub enum Command {
     UnstageView(String),
     /// Removes a view.
     RemoveView(String, SyncSender<Result<()>>),
+    /// Adds an empty table.
+    AddTable(String, Box<RunningTable>, SyncSender<Result<()>>),
+    /// Removes a table.
+    RemoveTable(String, SyncSender<Result<()>>),
+    /// Writes to a table.
+    Write(Write),
     /// Follows a view.
     Subscribe(String, Span, SyncSender<Result<Subscription>>),
-    /// Gives a source or view another name; it can be read under both.
+    /// Gives a source, view or table another name; it can be read under both.
     Rename(String, String, SyncSender<Result<()>>),
     /// Nobody reads it under the old name any more.
     ForgetName(String, SyncSender<Result<()>>),
@@ -104,6 +111,16 @@ pub struct NewView {
     pub cancelled: Arc<AtomicBool>,
 }
 
+/// What one statement writes to a table. It is answered when the tick that holds it is published.
+pub struct Write {
+    /// The table.
+    pub table: String,
+    /// The change.
+    pub change: Vec<Delta>,
+    /// Where to answer.
+    pub reply: SyncSender<std::result::Result<(), WriteError>>,
+}
+
 /// The running readers by source, for those outside the tick thread who want to know how a source stands.
 pub type Readers = Arc<RwLock<BTreeMap<String, Arc<SourceReader>>>>;
 
@@ -120,6 +137,8 @@ pub struct Driver {
     interval: TickInterval,
     commands: Receiver<Command>,
     wake: Wake,
+    /// What the next tick writes to tables.
+    writes: Vec<Write>,
     /// How long the next look waits at most, and when it is due earlier because a partition becomes idle.
     look: Duration,
     idle_due: Option<Instant>,
@@ -173,6 +192,7 @@ impl Driver {
             interval,
             commands,
             wake,
+            writes: Vec::new(),
             look,
             idle_due,
         }
@@ -199,6 +219,11 @@ impl Driver {
             match self.commands.recv_timeout(wait) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Command::Data) => {
+                    data = true;
+                    continue;
+                }
+                Ok(Command::Write(write)) => {
+                    self.writes.push(write);
                     data = true;
                     continue;
                 }
@@ -284,6 +309,15 @@ impl Driver {
                 self.core.remove_view(&name);
                 let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish(&[])));
             }
+            Command::AddTable(name, table, reply) => {
+                self.core.add_table(&name, *table);
+                let _ = reply.send(self.publish(&[]));
+            }
+            Command::RemoveTable(name, reply) => {
+                self.core.remove_table(&name);
+                let _ = reply.send(self.publish(&[]));
+            }
+            Command::Write(write) => self.writes.push(write),
             Command::Subscribe(view, span, reply) => {
                 let _ = reply.send(self.subscribe(&view, span));
             }
@@ -365,9 +399,28 @@ impl Driver {
         }))
     }
 
-    /// Takes every running source's cut and runs one tick, unless nothing moved. `used` changes what sources
-    /// materialise from this cut on.
-    fn tick(&mut self, mut used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
+    /// Takes every running source's cut and all writes, and runs one tick, unless nothing moved. `used` changes what
+    /// sources materialise from this cut on.
+    fn tick(&mut self, used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
+        let mut written = Vec::new();
+        for Write { table, change, reply } in std::mem::take(&mut self.writes) {
+            match self.core.write(&table, &change) {
+                Ok(()) => written.push(reply),
+                // An answer nobody waits for any more is no error: the caller was cancelled.
+                Err(error) => _ = reply.send(Err(error)),
+            }
+        }
+        let ticked = self.tick_over(used);
+        for reply in written {
+            let _ = reply.send(match &ticked {
+                Ok(_) => Ok(()),
+                Err(error) => Err(WriteError::Failed(Error::internal(format!("the tick failed: {error}")))),
+            });
+        }
+        ticked
+    }
+
+    fn tick_over(&mut self, mut used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
         let now = self.clock.now_micros();
         let mut failed: Vec<(String, Error)> = Vec::new();
         let mut ingested: BTreeMap<String, IngestedTick> = BTreeMap::new();
@@ -389,7 +442,7 @@ impl Driver {
         let moved = |(name, tick): (&String, &IngestedTick)| {
             !tick.is_empty() || self.core.sources().get(name).is_some_and(|known| known.watermark != tick.watermark)
         };
-        if !ingested.iter().any(moved) {
+        if !ingested.iter().any(moved) && !self.core.is_written() {
             return Ok(failed);
         }
         let mut stats = TickStats {

@@ -14,3 +14,4 @@ pub mod interval;
 pub mod pin;
 pub mod recording;
 pub mod subscription;
+pub mod table;

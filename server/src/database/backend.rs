@@ -75,6 +75,10 @@ impl Backend for Database {
         if let Statement::Verify(verify) = &request.statement.statement {
             return Ok(Description { parameters: vec![], columns: Some(verify::columns(verify, &reading)?) });
         }
+        if let Statement::Write(write) = &request.statement.statement {
+            let parameters = self.describe_write(write, request, &reading, &asker)?;
+            return Ok(Description { parameters, columns: None });
+        }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
             None => None,
@@ -99,6 +103,7 @@ impl Backend for Database {
             Statement::Subscribe(subscribe) => self.subscribe(subscribe, &reading).await,
             Statement::Verify(verify) => self.verify(verify).await,
             Statement::Wait(wait) => self.wait(wait, &reading).await,
+            Statement::Write(write) => self.write(write, request, &asker, parameters).await,
             _ => match self.table(request, &reading).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
                 None => match self.change(request.statement, request.cancel).await? {

@@ -243,6 +243,7 @@ fn relation(object: &Object, reading: &Reading) -> CatalogRelation {
         Definition::Source(_) => (RelationKind::Source, None),
         Definition::MaterializedView(view) => (RelationKind::MaterializedView, Some(view.query_text.clone())),
         Definition::View(view) => (RelationKind::View, Some(view.query_text.clone())),
+        Definition::Table(_) => (RelationKind::Table, None),
     };
     let view = reading.snapshot.view(&object.name);
     let oid_of = |name: &String| reading.catalog.get(name).map(|object| object.oid);

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use engine::engine::{PreparedSource, StagedView};
+use engine::tick::table::RunningTable;
 use sql::catalog::Catalog;
 use sql::statement::{Parsed, Statement};
 use sql::{SqlError, SqlState};
@@ -41,12 +42,14 @@ pub(super) enum Addition {
     Source(Box<PreparedSource>),
     /// All of them in one tick.
     Views(Vec<StagedView>),
+    Table(String, Box<RunningTable>),
 }
 
 /// What the engine is to drop.
 pub(super) enum Removal {
     Source(String),
     View(String),
+    Table(String),
 }
 
 impl Change {
@@ -117,6 +120,7 @@ impl Database {
                 self.create_materialized_view(create, &parsed.text, cancel).await?
             }
             Statement::CreateView(create) => self.create_view(create, &parsed.text)?,
+            Statement::CreateTable(create) => self.create_table(create, &parsed.text)?,
             Statement::Drop(drop) => self.drop(drop)?,
             Statement::Rename(rename) => self.rename(rename)?,
             _ => return Ok(None),
@@ -132,6 +136,7 @@ impl Database {
         let engine = self.engine.clone();
         match addition {
             Some(Addition::Source(source)) => blocking(move || engine.add_source(*source)).await?,
+            Some(Addition::Table(name, table)) => blocking(move || engine.add_table(&name, *table)).await?,
             Some(Addition::Views(views)) => blocking(move || StagedView::show_all(views)).await?,
             None => {}
         }
@@ -150,6 +155,7 @@ impl Database {
             removals.iter().try_for_each(|removal| match removal {
                 Removal::Source(name) => engine.drop_source(name),
                 Removal::View(name) => engine.drop_view(name),
+                Removal::Table(name) => engine.drop_table(name),
             })
         })
         .await?;
@@ -163,6 +169,7 @@ fn is_definition(statement: &Statement) -> bool {
         Statement::CreateSource(_)
             | Statement::CreateMaterializedView(_)
             | Statement::CreateView(_)
+            | Statement::CreateTable(_)
             | Statement::Drop(_)
             | Statement::Rename(_)
     )

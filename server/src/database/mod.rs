@@ -15,9 +15,11 @@ mod show;
 mod source;
 mod subscribe;
 mod system;
+mod table;
 mod verify;
 mod view;
 mod wait;
+mod write;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -67,6 +69,8 @@ pub struct Database {
     catalog: ArcSwap<Catalog>,
     /// Held while a definition changes.
     changing: tokio::sync::Mutex<()>,
+    /// Held while a statement changes rows of tables that it read.
+    writing: tokio::sync::Mutex<()>,
     store: Option<Store>,
     password: Option<ScramVerifier>,
     started_at: SystemTime,
@@ -100,6 +104,7 @@ impl Database {
             engine: Arc::new(engine),
             catalog: ArcSwap::from_pointee(Catalog::default()),
             changing: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             store,
             password,
             started_at: SystemTime::now(),

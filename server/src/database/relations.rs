@@ -21,7 +21,7 @@ use engine::view::table::SnapshotTable;
 use engine::view::{SourceReading, ViewSnapshot};
 use parking_lot::Mutex;
 use sql::binder::{Relation, Relations};
-use sql::catalog::{Catalog, Definition, Object};
+use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::{SqlError, SqlState};
 
 use super::{Reading, source, system};
@@ -92,7 +92,7 @@ impl Relations for NoRelations {
     }
 }
 
-fn schema_of(columns: &[FieldRef]) -> Arc<Schema> {
+pub(super) fn schema_of(columns: &[FieldRef]) -> Arc<Schema> {
     Arc::new(Schema::new(columns.iter().cloned().collect::<arrow::datatypes::Fields>()))
 }
 
@@ -188,19 +188,20 @@ impl Relations for ReadRelations<'_> {
         match &object.definition {
             Definition::Source(_) if self.reading.earlier => {
                 let message = format!("source \"{name}\" cannot be read at an earlier tick");
-                let error = SqlError::unsupported(message).hint("AS OF TICK reads materialized views.");
+                let error = SqlError::unsupported(message).hint("AS OF TICK reads materialized views and tables.");
                 Some(Unreadable::relation(object, error))
             }
             Definition::Source(_) => self.topic(name),
             Definition::View(view) => Some(view_relation(object, &view.query_text)),
-            Definition::MaterializedView(_) => {
+            Definition::MaterializedView(_) | Definition::Table(_) => {
                 let view = self.reading.snapshot.view(name);
                 if let Some(error) = view.and_then(|view| view.error.as_deref()) {
                     return Some(Unreadable::relation(object, failed(name, error)));
                 }
                 if view.is_none() && self.reading.earlier {
                     let tick = self.reading.snapshot.tick;
-                    let message = format!("materialized view \"{name}\" was created after tick {tick}");
+                    let kind = noun(object.kind());
+                    let message = format!("{kind} \"{name}\" was created after tick {tick}");
                     let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
                     return Some(Unreadable::relation(object, error));
                 }

@@ -20,7 +20,8 @@ impl Database {
         if *if_exists && catalog.get(name).is_none() {
             return Ok(Change::skipped(&tag, format!("relation \"{name}\" does not exist, skipping")));
         }
-        catalog.expect(name, *kind)?;
+        let kind = &catalog.expect(name, *kind)?.kind();
+        let rename = &Rename { kind: *kind, ..rename.clone() };
         let mut rewritten = BTreeMap::new();
         for object in catalog.with_readers(std::slice::from_ref(name)) {
             let text = rewrite(&object, rename)?;
@@ -45,7 +46,7 @@ impl Database {
             let name = if old.name == rename.name { &rename.new_name } else { &old.name };
             let Some(object) = next.get(name) else { continue };
             let same = match &object.definition {
-                Definition::Source(_) => continue,
+                Definition::Source(_) | Definition::Table(_) => continue,
                 Definition::MaterializedView(create) => plan_view(&self.session_state, next, create, &object.text)
                     .is_ok_and(|planned| {
                         planned.columns == object.columns
@@ -83,6 +84,7 @@ fn definition_of(text: &str) -> Result<Definition, SqlError> {
     match sql::parser::parse(text)?.into_iter().next().map(|parsed| parsed.statement) {
         Some(Statement::CreateSource(create)) => Ok(Definition::Source(Arc::new(*create))),
         Some(Statement::CreateMaterializedView(create)) => Ok(Definition::MaterializedView(Arc::new(*create))),
+        Some(Statement::CreateTable(create)) => Ok(Definition::Table(Arc::new(*create))),
         Some(Statement::CreateView(create)) => Ok(Definition::View(Arc::new(*create))),
         _ => Err(SqlError::new(SqlState::INTERNAL_ERROR, "a definition that defines nothing")),
     }

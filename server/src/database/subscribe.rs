@@ -47,10 +47,10 @@ fn view_of<'a>(subscribe: &Subscribe, reading: &'a Reading) -> Result<&'a Arc<Ob
     let undefined = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
     let object = reading.catalog.get(name).ok_or_else(undefined)?;
     match &object.definition {
-        Definition::MaterializedView(_) => Ok(object),
+        Definition::MaterializedView(_) | Definition::Table(_) => Ok(object),
         _ => {
             let kind = if object.kind() == ObjectKind::Source { "a source" } else { "a view" };
-            let message = format!("\"{name}\" is {kind}, and SUBSCRIBE follows materialized views");
+            let message = format!("\"{name}\" is {kind}, and SUBSCRIBE follows materialized views and tables");
             Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
                 .hint(format!("Create one over it: CREATE MATERIALIZED VIEW … AS SELECT … FROM {name}.")))
         }

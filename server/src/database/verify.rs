@@ -177,6 +177,10 @@ impl Relations for AcceptedRelations<'_> {
                 Relation::Table(Arc::new(SnapshotTable::new(rows)))
             }
             Definition::MaterializedView(view) => view_relation(object, &view.query_text),
+            Definition::Table(_) => {
+                let rows = self.reading.snapshot.view(name)?.rows.clone();
+                Relation::Table(Arc::new(SnapshotTable::new(rows)))
+            }
         })
     }
 }

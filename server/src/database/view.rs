@@ -181,6 +181,7 @@ impl Database {
             match object.kind() {
                 ObjectKind::MaterializedView => removals.push(Removal::View(object.name.clone())),
                 ObjectKind::Source => removals.push(Removal::Source(object.name.clone())),
+                ObjectKind::Table => removals.push(Removal::Table(object.name.clone())),
                 ObjectKind::View => {}
             }
             if !names.contains(&object.name) {
@@ -238,7 +239,7 @@ impl Database {
                     let (columns, reads) = bound.map_err(|error| broken(&error.message))?;
                     (columns, reads, None)
                 }
-                Definition::Source(_) => continue,
+                Definition::Source(_) | Definition::Table(_) => continue,
             };
             if let Some(change) = changed_column(&reader.columns, &columns) {
                 return Err(broken(&change));

@@ -31,6 +31,8 @@ pub mod verifier;
 mod wire;
 mod wire_type;
 
+pub(crate) use encode::text_of_row;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

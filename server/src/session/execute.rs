@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
-use sql::statement::{Parsed, Statement};
+use sql::statement::{Parsed, Statement, WriteAction};
 use sql::{SqlError, SqlState};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -54,9 +54,16 @@ impl Session {
         token: &CancellationToken,
     ) -> Result<Started, SqlError> {
         let definition = definition_tag(&statement.statement);
-        if let Some(tag) = definition.filter(|_| self.transaction.is_read_only()) {
+        let write = write_tag(&statement.statement);
+        if let Some(tag) = definition.or(write).filter(|_| self.transaction.is_read_only()) {
             let message = format!("cannot execute {tag} in a read-only transaction");
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        if let Some(tag) = write.filter(|_| self.transaction.state() == State::Block) {
+            let error = SqlError::unsupported(format!("{tag} in a transaction block is not supported"));
+            return Err(
+                error.hint("A write commits by itself, and ROLLBACK could not take it back: run it outside the block.")
+            );
         }
         let reads = matches!(statement.statement, Statement::Query(_) | Statement::Explain(_));
         let as_of = statement.as_of_tick.filter(|_| reads);
@@ -77,7 +84,7 @@ impl Session {
         };
         let outcome = self.backend.execute(&request, parameters).await?;
         match &statement.statement {
-            Statement::Flush | Statement::Wait(_) => self.transaction.refresh(),
+            Statement::Flush | Statement::Wait(_) | Statement::Write(_) => self.transaction.refresh(),
             _ if definition.is_some() => self.transaction.defined(),
             _ => {}
         }
@@ -441,16 +448,30 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
         Statement::CreateSource(_) => "CREATE SOURCE",
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         Statement::CreateView(_) => "CREATE VIEW",
+        Statement::CreateTable(_) => "CREATE TABLE",
         Statement::Drop(drop) => match drop.kind {
             ObjectKind::Source => "DROP SOURCE",
             ObjectKind::MaterializedView => "DROP MATERIALIZED VIEW",
             ObjectKind::View => "DROP VIEW",
+            ObjectKind::Table => "DROP TABLE",
         },
         Statement::Rename(rename) => match rename.kind {
             ObjectKind::Source => "ALTER SOURCE",
             ObjectKind::MaterializedView => "ALTER MATERIALIZED VIEW",
             ObjectKind::View => "ALTER VIEW",
+            ObjectKind::Table => "ALTER TABLE",
         },
         _ => return None,
+    })
+}
+
+/// The name of a statement that changes a table's rows.
+fn write_tag(statement: &Statement) -> Option<&'static str> {
+    let Statement::Write(write) = statement else { return None };
+    Some(match write.action {
+        WriteAction::Insert { .. } => "INSERT",
+        WriteAction::Update { .. } => "UPDATE",
+        WriteAction::Delete { .. } => "DELETE",
+        WriteAction::Truncate => "TRUNCATE TABLE",
     })
 }

@@ -21,6 +21,7 @@ mod settle;
 pub use rewrite::{visible, visible_text};
 
 pub(crate) use names::column_name;
+pub(crate) use parameters::index as parameter_index;
 pub(crate) use rewrite::{HIDDEN, call};
 
 use std::sync::Arc;

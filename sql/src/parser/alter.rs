@@ -10,7 +10,7 @@ const KINDS: [(&[&str], ObjectKind); 4] = [
     (&["alter", "materialized", "view"], ObjectKind::MaterializedView),
     (&["alter", "view"], ObjectKind::View),
     (&["alter", "source"], ObjectKind::Source),
-    (&["alter", "table"], ObjectKind::Source),
+    (&["alter", "table"], ObjectKind::Table),
 ];
 
 /// `ALTER SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name RENAME TO name`.

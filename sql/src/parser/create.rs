@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
 use super::script::Chunk;
-use super::{refusal, source, view};
+use super::{refusal, source, table, view};
 use crate::statement::Statement;
 use crate::{SqlError, SqlState};
 
@@ -22,6 +22,9 @@ pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
     if cursor.peek_word("table") && names_connector(&chunk.tokens) {
         cursor.next();
         return Ok(Statement::CreateSource(Box::new(source::parse(&mut cursor, or_replace)?)));
+    }
+    if !or_replace && cursor.word("table") {
+        return Ok(Statement::CreateTable(Box::new(table::parse(&mut cursor)?)));
     }
     if cursor.words(&["materialized", "view"]) {
         return Ok(Statement::CreateMaterializedView(Box::new(view::materialized(chunk, or_replace)?)));

@@ -49,7 +49,7 @@ impl PrimaryKey {
     }
 
     /// Finds the columns, makes them NOT NULL, and returns their places.
-    fn resolve(&self, columns: &mut [FieldRef]) -> Result<Vec<usize>, SqlError> {
+    pub fn resolve(&self, columns: &mut [FieldRef]) -> Result<Vec<usize>, SqlError> {
         let mut found = Vec::new();
         for (name, position) in &self.columns {
             let Some(place) = columns.iter().position(|column| column.name() == name) else {

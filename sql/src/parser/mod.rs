@@ -22,9 +22,11 @@ mod session;
 mod source;
 mod start;
 mod subscribe;
+mod table;
 mod table_word;
 mod view;
 mod watermark;
+mod write;
 
 pub use limits::{CHAIN_MAX, DEPTH_MAX, NESTING_MAX, RELATIONS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
 
@@ -105,6 +107,7 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
         "verify" => subscribe::verify(&mut cursor).map(Statement::Verify),
         "wait" => subscribe::wait(&mut cursor).map(Statement::Wait),
         "create" => create::statement(chunk),
+        "insert" | "update" | "delete" | "truncate" => write::statement(&mut cursor, &first),
         "drop" => object::drop(&mut cursor),
         "alter" => alter::statement(&mut cursor),
         "show" => object::show(&mut cursor),

@@ -18,6 +18,7 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     } else {
         match cursor.one_of(&["source", "table", "view"]) {
             Some("view") => ObjectKind::View,
+            Some("table") => ObjectKind::Table,
             Some(_) => ObjectKind::Source,
             None => return Err(refusal::drop(cursor)),
         }

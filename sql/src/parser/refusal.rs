@@ -37,7 +37,7 @@ const STATEMENTS: [(&[&str], &str); 29] = [
     (&["attach"], ""),
 ];
 
-const WRITES: &str = "Rows come from sources; see CREATE SOURCE.";
+const WRITES: &str = "INSERT, UPDATE, DELETE and TRUNCATE write to tables, as statements of their own.";
 
 /// Kinds of object, the longer ones first, with a hint for CREATE.
 const KINDS: [(&[&str], &str); 34] = [
@@ -77,7 +77,7 @@ const KINDS: [(&[&str], &str); 34] = [
     (&["subscription"], ""),
 ];
 
-const TABLES: &str = "Use CREATE SOURCE, or CREATE TABLE … WITH (connector = 'kafka', …).";
+const TABLES: &str = "Use CREATE TABLE, and CREATE SOURCE to read a topic.";
 const INDEXES: &str = "A materialized view needs no index.";
 
 /// True at the beginning of a statement that is refused by name.

@@ -40,7 +40,7 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>, first: &str) -> Result<Statemen
         }
         "copy" if reads_data(cursor) => {
             return Err(SqlError::unsupported("COPY FROM is not supported")
-                .hint("Rows come from sources; see CREATE SOURCE.")
+                .hint("Rows of tables come from INSERT, those of sources from topics.")
                 .at(cursor.position()));
         }
         "set" | "show" | "reset" | "begin" | "start" | "commit" | "end" | "rollback" | "savepoint" | "release"

@@ -16,7 +16,7 @@ use crate::statement::{CreateSource, Envelope, MetadataColumn};
 use crate::{SqlError, SqlState, types};
 
 /// Most columns, as in Postgres.
-const COLUMNS_MAX: usize = 1600;
+pub(crate) const COLUMNS_MAX: usize = 1600;
 
 /// Other systems' names for our options.
 const OPTION_ALIASES: [(&str, &str); 14] = [

@@ -5,6 +5,7 @@ mod session;
 mod source;
 mod subscribe;
 mod syntax;
+mod table;
 mod view;
 
 use super::*;

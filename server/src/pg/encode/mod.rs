@@ -198,6 +198,27 @@ impl EncodedBatch<'_> {
     }
 }
 
+/// The cells of a row as text, in the style of a session; `None` for NULL.
+///
+/// # Errors
+/// As for [`RowEncoder::batch`].
+pub(crate) fn text_of_row(
+    batch: &RecordBatch,
+    row: usize,
+    settings: &Settings,
+) -> Result<Vec<Option<String>>, SqlError> {
+    let fields: Vec<FieldRef> = batch.schema().fields().iter().cloned().collect();
+    let encoder = RowEncoder::new(&fields, &vec![Format::Text; fields.len()], Style::of(settings));
+    let batch = batch.slice(row, 1);
+    let encoded = encoder.batch(&batch)?;
+    let cell = |column| {
+        let mut text = BytesMut::new();
+        let there = encoded.write_cell_text(column, 0, &mut text)?;
+        Ok(there.then(|| String::from_utf8_lossy(&text).into_owned()))
+    };
+    (0..fields.len()).map(cell).collect()
+}
+
 /// Writes a length over the four bytes at `position`.
 fn patch_length(out: &mut BytesMut, position: usize, length: usize) -> Result<(), SqlError> {
     let length = i32::try_from(length).ok().filter(|_| length <= ROW_BYTES_MAX);

@@ -107,10 +107,6 @@ fn the_session_s_own_statements() {
 #[test]
 fn statements_we_lack_are_refused_by_name() {
     for (text, message) in [
-        ("INSERT INTO t VALUES (1)", "INSERT is not supported"),
-        ("UPDATE t SET a = 1", "UPDATE is not supported"),
-        ("DELETE FROM t", "DELETE is not supported"),
-        ("TRUNCATE t", "TRUNCATE is not supported"),
         ("ALTER TABLE t ADD COLUMN a int", "ALTER is not supported"),
         ("ALTER MATERIALIZED VIEW v RENAME COLUMN a TO b", "ALTER MATERIALIZED VIEW is not supported"),
         ("ALTER VIEW v SET (a = b)", "ALTER is not supported"),

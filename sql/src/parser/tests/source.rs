@@ -407,8 +407,7 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
             "CREATE SOURCE … FROM is not supported",
             "FROM",
         ),
-        ("CREATE TABLE t (a int)", "0A000", "CREATE TABLE is not supported", "TABLE"),
-        ("CREATE TABLE t AS SELECT 1", "0A000", "CREATE TABLE is not supported", "TABLE"),
+        ("CREATE OR REPLACE TABLE t (a int)", "0A000", "CREATE TABLE is not supported", "TABLE"),
         (
             "CREATE LOCAL TEMPORARY TABLE \"#x\" (a int) ON COMMIT PRESERVE ROWS",
             "0A000",
@@ -423,8 +422,8 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
 #[test]
 fn a_hint_says_what_to_do_instead() {
     assert_eq!(
-        error("CREATE TABLE t (a int)").hint.as_deref(),
-        Some("Use CREATE SOURCE, or CREATE TABLE … WITH (connector = 'kafka', …).")
+        error("CREATE OR REPLACE TABLE t (a int)").hint.as_deref(),
+        Some("Use CREATE TABLE, and CREATE SOURCE to read a topic.")
     );
     assert_eq!(
         error("CREATE SOURCE s (a int) FORMAT JSON WITH (connector = 'kafka', topic = 't')").hint.as_deref(),

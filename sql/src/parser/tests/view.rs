@@ -89,7 +89,7 @@ fn objects_are_dropped_shown_and_described() {
     }
     for (text, kind) in [
         ("drop source s", ObjectKind::Source),
-        ("DROP TABLE s RESTRICT", ObjectKind::Source),
+        ("DROP TABLE s RESTRICT", ObjectKind::Table),
         ("DROP VIEW s", ObjectKind::View),
     ] {
         match one(text) {
@@ -178,7 +178,7 @@ fn names_can_be_changed() {
         ("ALTER MATERIALIZED VIEW a RENAME TO b", ObjectKind::MaterializedView),
         ("ALTER VIEW public.a RENAME TO b", ObjectKind::View),
         ("alter source a rename to b", ObjectKind::Source),
-        ("ALTER TABLE \"a\" RENAME TO b", ObjectKind::Source),
+        ("ALTER TABLE \"a\" RENAME TO b", ObjectKind::Table),
     ] {
         let Statement::Rename(rename) = one(text) else { panic!("{text}") };
         assert_eq!((rename.kind, rename.if_exists), (kind, false), "{text}");

@@ -1,0 +1,447 @@
+//! INSERT, UPDATE, DELETE, TRUNCATE: the query a statement stands for, run at the newest tick, and its rows as a change of
+//! the table.
+//!
+//! ```text
+//! statement ─> query (sql::write) ─> rows ─> NOT NULL ─> deltas ─> Engine::write ─> the next tick, published
+//! ```
+//! The engine holds the change against the table's rows as they are when it goes in. An INSERT is right or refused by
+//! that alone. A statement that depends on rows it read takes the lock `writing`, so that only INSERTs can come between its
+//! reading and its writing; where one does and it matters, the statement is run again at the newest tick.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::row::{RowConverter, Rows as ArrowRows, SortField};
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::MemTable;
+use datafusion::datasource::empty::EmptyTable;
+use engine::Error;
+use engine::delta::{Delta, Weights};
+use engine::tick::table::WriteError;
+use sql::binder::{Relation, Relations};
+use sql::catalog::{Catalog, Definition, Object, noun};
+use sql::statement::{Conflict, CreateTable, Write, WriteAction};
+use sql::write::{self, EXCLUDED, Rows};
+use sql::{SqlError, SqlState};
+use tokio_util::sync::CancellationToken;
+
+use super::catalog_query::Asker;
+use super::query::{PlannedQuery, bind};
+use super::relations::{ReadRelations, schema_of};
+use super::{Database, Reading, blocking, table};
+use crate::backend::{Outcome, Request, Settings};
+use crate::pg::text_of_row;
+
+/// How often a statement is run again because others wrote what it depends on.
+const ATTEMPTS_MAX: usize = 100;
+
+/// What a statement changes.
+struct Change {
+    deltas: Vec<Delta>,
+    /// The rows the client is told of.
+    rows: usize,
+}
+
+/// The statement's queries, planned at one reading.
+struct Planned<'r> {
+    object: Arc<Object>,
+    table: &'r CreateTable,
+    rows: Rows,
+    query: PlannedQuery,
+    /// What ON CONFLICT DO UPDATE makes of the rows there are.
+    update: Option<Rows>,
+    /// One type per parameter.
+    parameters: Vec<DataType>,
+}
+
+/// The relations of a statement, with the rows that were to be inserted.
+struct WithExcluded<'a> {
+    own: ReadRelations<'a>,
+    excluded: Arc<dyn TableProvider>,
+}
+
+impl Relations for WithExcluded<'_> {
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
+        if schema.is_none() && name == EXCLUDED {
+            return Some(Relation::Table(self.excluded.clone()));
+        }
+        self.own.relation(schema, name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.own.names()
+    }
+}
+
+impl Database {
+    /// The types of a writing statement's parameters.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), but for what its values do.
+    pub(super) fn describe_write(
+        &self,
+        write: &Write,
+        request: &Request<'_>,
+        reading: &Reading,
+        asker: &Asker,
+    ) -> Result<Vec<DataType>, SqlError> {
+        let (_, table) = target(&reading.catalog, write)?;
+        let object = reading.catalog.get(&write.table.name).cloned();
+        Ok(self.plan_write(write, object, table, request, reading, asker)?.parameters)
+    }
+
+    /// Runs a statement that writes to a table. Returns when the tick that holds the change is published.
+    ///
+    /// # Errors
+    /// 42P01, 42809, 42703, 42804, 42601, 42P10, 23505, 23502, 21000, 40001, 57014, and what its expressions report. After
+    /// an error nothing is changed.
+    pub(super) async fn write(
+        &self,
+        write: &Write,
+        request: &Request<'_>,
+        asker: &Asker,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, SqlError> {
+        let conflict = match &write.action {
+            WriteAction::Insert { conflict, .. } => conflict.as_ref(),
+            _ => None,
+        };
+        let depends = conflict.is_some() || !matches!(write.action, WriteAction::Insert { .. });
+        let cancelled = || SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled");
+        let _writing = match depends {
+            true => tokio::select! {
+                writing = self.writing.lock() => Some(writing),
+                () = request.cancel.cancelled() => return Err(cancelled()),
+            },
+            false => None,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            if request.cancel.is_cancelled() {
+                return Err(cancelled());
+            }
+            let reading = self.reading();
+            let (object, table) = target(&reading.catalog, write)?;
+            let planned = self.plan_write(write, Some(object.clone()), table, request, &reading, asker)?;
+            let Change { deltas, rows } = self.change_of(write, &planned, request, &reading, &parameters).await?;
+            let done = || Outcome::done(tag(write, rows));
+            if deltas.iter().all(Delta::is_empty) {
+                return Ok(done());
+            }
+            let (engine, name) = (self.engine.clone(), write.table.name.clone());
+            match blocking(move || Ok(engine.write(&name, deltas))).await? {
+                Ok(()) => return Ok(done()),
+                // The key came after the rows were read.
+                Err(WriteError::Duplicate { .. }) if conflict.is_some() && self.has_changed(&object.name, &reading) => {
+                }
+                Err(WriteError::Duplicate { key }) => return Err(duplicate(table, &key, request.settings)),
+                Err(WriteError::Conflict(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error.into()),
+            }
+        }
+        Err(SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent writes")
+            .hint("Run the statement again."))
+    }
+
+    /// True if a table has changed since a reading.
+    fn has_changed(&self, name: &str, since: &Reading) -> bool {
+        let applied = |reading: &Reading| reading.snapshot.view(name).map(|table| (table.instance, table.applied));
+        applied(&self.reading()) != applied(since)
+    }
+
+    fn plan_write<'r>(
+        &self,
+        write: &Write,
+        object: Option<Arc<Object>>,
+        table: &'r CreateTable,
+        request: &Request<'_>,
+        reading: &Reading,
+        asker: &Asker,
+    ) -> Result<Planned<'r>, SqlError> {
+        let internal = || SqlError::new(SqlState::INTERNAL_ERROR, "a table without a definition");
+        let object = object.ok_or_else(internal)?;
+        let (text, types) = (&request.statement.text, request.parameter_types);
+        let rows = write::rows(write, table, text)?;
+        let source = self.plan_query(&rows.source, text, types, reading, Some(asker))?;
+        let query = rows.query(table, &source.columns)?;
+        let mut known: Vec<Option<DataType>> = source.parameters.iter().cloned().map(Some).collect();
+        let query = self.plan_query(&query, text, &known, reading, Some(asker))?;
+        let mut update = None;
+        let mut parameters = source.parameters;
+        if let WriteAction::Insert { conflict: Some(conflict), .. } = &write.action {
+            write::check_conflict(conflict, table)?;
+            if let Some(assigned) = &conflict.update {
+                let rows = write::conflicting(write, table, assigned)?;
+                // What the first query does not mention it knows nothing of.
+                let mentioned = write::parameters(write::rows(write, table, text)?.source.as_ref());
+                for (n, known) in known.iter_mut().enumerate().filter(|(n, _)| !mentioned.contains(n)) {
+                    *known = types.get(n).cloned().flatten();
+                }
+                let excluded = Arc::new(EmptyTable::new(schema_of(&table.columns)));
+                let bound = self.bind_conflicting(&rows, table, request, reading, (&known, excluded))?;
+                parameters = bound.parameters;
+                update = Some(rows);
+            }
+        }
+        Ok(Planned { object, table, rows, query, update, parameters })
+    }
+
+    fn bind_conflicting(
+        &self,
+        rows: &Rows,
+        table: &CreateTable,
+        request: &Request<'_>,
+        reading: &Reading,
+        (types, excluded): (&[Option<DataType>], Arc<dyn TableProvider>),
+    ) -> Result<PlannedQuery, SqlError> {
+        let relations = WithExcluded { own: ReadRelations::new(reading, &self.engine), excluded };
+        let text = &request.statement.text;
+        let inner = bind(&self.session_state, &relations, &rows.source, text, types)?;
+        let query = rows.query(table, &inner.columns)?;
+        let types: Vec<_> = inner.parameters.iter().cloned().map(Some).collect();
+        let planned = bind(&self.session_state, &relations, &query, text, &types)?;
+        Ok(PlannedQuery { parameters: inner.parameters, ..planned })
+    }
+
+    async fn change_of(
+        &self,
+        write: &Write,
+        planned: &Planned<'_>,
+        request: &Request<'_>,
+        reading: &Reading,
+        parameters: &[ScalarValue],
+    ) -> Result<Change, SqlError> {
+        let schema = schema_of(&planned.object.columns);
+        let found = self.collect(&planned.query, parameters, request.cancel).await?;
+        let check = |batch: RecordBatch| checked(batch, planned.table, request.settings);
+        match &write.action {
+            WriteAction::Insert { conflict, .. } => {
+                let batches =
+                    found.iter().map(|batch| check(typed(batch, 0, &schema)?)).collect::<Result<Vec<_>, _>>()?;
+                match conflict {
+                    None => {
+                        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+                        Ok(Change { deltas: batches.into_iter().map(Delta::inserts).collect(), rows })
+                    }
+                    Some(conflict) => {
+                        let proposed = concat_batches(&schema, &batches).map_err(Error::from)?;
+                        self.upsert(conflict, planned, proposed, (request, reading, parameters)).await
+                    }
+                }
+            }
+            WriteAction::Update { .. } => {
+                let mut change = Change { deltas: Vec::new(), rows: 0 };
+                for batch in &found {
+                    update_rows(&mut change, batch, &planned.rows, &schema, &check)?;
+                }
+                Ok(change)
+            }
+            WriteAction::Delete { .. } | WriteAction::Truncate => {
+                let mut change = Change { deltas: Vec::new(), rows: 0 };
+                for batch in &found {
+                    change.rows += batch.num_rows();
+                    change.deltas.push(retracted(check(typed(batch, 0, &schema)?)?));
+                }
+                Ok(change)
+            }
+        }
+    }
+
+    /// INSERT … ON CONFLICT: the proposed rows whose key is free come in; of the others the rows there are change, or
+    /// nothing does.
+    async fn upsert(
+        &self,
+        conflict: &Conflict,
+        planned: &Planned<'_>,
+        proposed: RecordBatch,
+        (request, reading, parameters): (&Request<'_>, &Reading, &[ScalarValue]),
+    ) -> Result<Change, SqlError> {
+        let table = planned.table;
+        if table.primary_key.is_empty() {
+            let rows = proposed.num_rows();
+            return Ok(Change { deltas: vec![Delta::inserts(proposed)], rows });
+        }
+        let keys = Keys::new(table)?;
+        let wanted = keys.of(&proposed)?;
+        let mut first: HashSet<&[u8]> = HashSet::with_capacity(proposed.num_rows());
+        let is_first: Vec<bool> = (0..proposed.num_rows()).map(|row| first.insert(wanted.row(row).data())).collect();
+        let mut present: HashSet<Vec<u8>> = HashSet::new();
+        if let Some(view) = reading.snapshot.view(&planned.object.name) {
+            for batch in view.rows.scan(Some(&table.primary_key)) {
+                let batch = batch?;
+                let there = keys.convert(batch.columns())?;
+                let there = (0..batch.num_rows()).map(|row| there.row(row).data().to_vec());
+                present.extend(there.filter(|key| first.contains(key.as_slice())));
+            }
+        }
+        let free = |row: usize| !present.contains(wanted.row(row).data());
+        let comes: BooleanArray = (0..proposed.num_rows()).map(|row| Some(is_first[row] && free(row))).collect();
+        let coming = filter_record_batch(&proposed, &comes).map_err(Error::from)?;
+        let mut change = Change { rows: coming.num_rows(), deltas: vec![Delta::inserts(coming)] };
+        let Some(update) = &planned.update else { return Ok(change) };
+        debug_assert!(conflict.update.is_some());
+        if is_first.contains(&false) {
+            let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
+            return Err(SqlError::new(SqlState::CARDINALITY_VIOLATION, message).hint(
+                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+            ));
+        }
+        let taken: UInt32Array = (0..proposed.num_rows()).filter(|row| !free(*row)).map(|row| row as u32).collect();
+        if taken.is_empty() {
+            return Ok(change);
+        }
+        let taken = take_record_batch(&proposed, &taken).map_err(Error::from)?;
+        let excluded = MemTable::try_new(taken.schema(), vec![vec![taken]]).map_err(table::planned)?;
+        let types: Vec<_> = planned.parameters.iter().cloned().map(Some).collect();
+        let query = self.bind_conflicting(update, table, request, reading, (&types, Arc::new(excluded)))?;
+        let schema = schema_of(&planned.object.columns);
+        let check = |batch: RecordBatch| checked(batch, table, request.settings);
+        for batch in self.collect(&query, parameters, request.cancel).await? {
+            update_rows(&mut change, &batch, update, &schema, &check)?;
+        }
+        Ok(change)
+    }
+
+    async fn collect(
+        &self,
+        query: &PlannedQuery,
+        parameters: &[ScalarValue],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<RecordBatch>, SqlError> {
+        let stream = self.run_query(query, parameters.to_vec()).await?;
+        tokio::select! {
+            batches = datafusion::physical_plan::common::collect(stream) => batches.map_err(table::planned),
+            () = cancel.cancelled() => Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled")),
+        }
+    }
+}
+
+/// The table a statement writes to.
+fn target<'c>(catalog: &'c Catalog, write: &Write) -> Result<(&'c Arc<Object>, &'c CreateTable), SqlError> {
+    let name = &write.table.name;
+    let Some(object) = catalog.get(name) else {
+        if catalog.source_relation(name).is_some() {
+            let message = format!("cannot change \"{name}\": it comes with its source");
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(write.table.position));
+        }
+        let message = format!("relation \"{name}\" does not exist");
+        return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message).at(write.table.position));
+    };
+    match &object.definition {
+        Definition::Table(table) => Ok((object, table)),
+        _ => {
+            let message = format!("cannot change {} \"{name}\"", noun(object.kind()));
+            let error = SqlError::new(SqlState::WRONG_OBJECT_TYPE, message);
+            Err(error.hint("INSERT, UPDATE and DELETE write to tables; see CREATE TABLE."))
+        }
+    }
+}
+
+fn tag(write: &Write, rows: usize) -> String {
+    match write.action {
+        WriteAction::Insert { .. } => format!("INSERT 0 {rows}"),
+        WriteAction::Update { .. } => format!("UPDATE {rows}"),
+        WriteAction::Delete { .. } => format!("DELETE {rows}"),
+        WriteAction::Truncate => "TRUNCATE TABLE".into(),
+    }
+}
+
+/// The columns of a batch from `first` on, as many as `schema` has, with its types; NULLs may stand anywhere.
+fn typed(batch: &RecordBatch, first: usize, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let columns = batch.columns()[first..].iter().zip(schema.fields());
+    let columns: Result<Vec<ArrayRef>, _> = columns.map(|(column, field)| cast(column, field.data_type())).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = columns.map_err(Error::from)?;
+    let typed = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options);
+    Ok(typed.map_err(Error::from)?)
+}
+
+/// The rows with the table's own schema.
+///
+/// # Errors
+/// 23502 for a NULL in a column that has none.
+fn checked(batch: RecordBatch, table: &CreateTable, settings: &Settings) -> Result<RecordBatch, SqlError> {
+    let nulls = table.columns.iter().zip(batch.columns()).filter(|(field, _)| !field.is_nullable());
+    for (field, column) in nulls {
+        if let Some(row) = (0..column.len()).find(|row| column.is_null(*row)) {
+            let cells = text_of_row(&batch, row, settings)?;
+            let cells: Vec<_> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "null".into())).collect();
+            let message = format!(
+                "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                field.name(),
+                table.name
+            );
+            let detail = format!("Failing row contains ({}).", cells.join(", "));
+            return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message).detail(detail));
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let strict = RecordBatch::try_new_with_options(schema_of(&table.columns), batch.columns().to_vec(), &options);
+    Ok(strict.map_err(Error::from)?)
+}
+
+fn update_rows(
+    change: &mut Change,
+    batch: &RecordBatch,
+    rows: &Rows,
+    schema: &SchemaRef,
+    check: &dyn Fn(RecordBatch) -> Result<RecordBatch, SqlError>,
+) -> Result<(), SqlError> {
+    let width = schema.fields().len();
+    let old = typed(&batch.project(&(0..width).collect::<Vec<_>>()).map_err(Error::from)?, 0, schema)?;
+    let mut columns = old.columns().to_vec();
+    for (n, target) in rows.assigned().enumerate() {
+        let data_type = schema.field(target).data_type();
+        columns[target] = cast(batch.column(width + n), data_type).map_err(Error::from)?;
+    }
+    let new = check(RecordBatch::try_new(old.schema(), columns).map_err(Error::from)?)?;
+    change.rows += batch.num_rows();
+    change.deltas.push(retracted(check(old)?));
+    change.deltas.push(Delta::inserts(new));
+    Ok(())
+}
+
+fn retracted(rows: RecordBatch) -> Delta {
+    let weights = Weights::Signed(Int64Array::from_value(-1, rows.num_rows()));
+    Delta { rows, weights }
+}
+
+fn duplicate(table: &CreateTable, key: &RecordBatch, settings: &Settings) -> SqlError {
+    let names: Vec<_> = table.primary_key.iter().map(|column| table.columns[*column].name().as_str()).collect();
+    let name = write::constraint_name(&table.name);
+    let error =
+        SqlError::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{name}\""));
+    match text_of_row(key, 0, settings) {
+        Ok(cells) => {
+            let cells: Vec<_> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "null".into())).collect();
+            error.detail(format!("Key ({})=({}) already exists.", names.join(", "), cells.join(", ")))
+        }
+        Err(_) => error,
+    }
+}
+
+/// Compares keys as bytes.
+struct Keys {
+    columns: Vec<usize>,
+    converter: RowConverter,
+}
+
+impl Keys {
+    fn new(table: &CreateTable) -> Result<Self, SqlError> {
+        let fields = table.primary_key.iter().map(|n| SortField::new(table.columns[*n].data_type().clone()));
+        let converter = RowConverter::new(fields.collect()).map_err(Error::from)?;
+        Ok(Self { columns: table.primary_key.clone(), converter })
+    }
+
+    fn of(&self, rows: &RecordBatch) -> Result<ArrowRows, SqlError> {
+        self.convert(rows.project(&self.columns).map_err(Error::from)?.columns())
+    }
+
+    fn convert(&self, columns: &[ArrayRef]) -> Result<ArrowRows, SqlError> {
+        Ok(self.converter.convert_columns(columns).map_err(Error::from)?)
+    }
+}
