@@ -195,7 +195,7 @@ impl Over {
             return text;
         }
         format!(
-            "SELECT count(*) AS rows_counted, count(DISTINCT one) AS ones FROM (SELECT 1 AS one, * FROM ({text}) AS inner_rows) AS counted_rows"
+            "SELECT count(*) AS rows_counted, count(one) AS ones FROM (SELECT 1 AS one, * FROM ({text}) AS inner_rows) AS counted_rows"
         )
     }
 

@@ -5,18 +5,18 @@
 //!   Projection(…, date_bin(size, time) AS window_start,        ==>    Aggregate(window_start, key; calls)
 //!              date_bin(size, time) + size AS window_end)                  …
 //! ```
-//! Only what is the other end of a window: the start or end moved by its length, a local midnight some days on, the start of
+//! Not over hopping windows, which the operator makes of slices with both their ends at hand. Only what is the other end of a window: the start or end moved by its length, a local midnight some days on, the start of
 //! windows that cumulate. Both say the same of when a group is final, which one coarser than the other would not.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Sort, SubqueryAlias,
 };
 
-use super::hop::substitute;
+use super::hop::{is_over_hops, substitute};
 use super::monotone::{is_interval, is_time};
 use crate::error::SqlError;
 use crate::functions::local_day::Function;
@@ -41,6 +41,9 @@ pub(super) fn lift(plan: LogicalPlan) -> std::result::Result<LogicalPlan, SqlErr
 fn lifted(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     let keys = &aggregate.group_expr;
     if keys.len() < 2 || keys.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
+        return Ok(None);
+    }
+    if is_over_hops(aggregate).map_err(|error| DataFusionError::External(Box::new(error)))? {
         return Ok(None);
     }
     let Some(derived) = derived(aggregate)? else { return Ok(None) };

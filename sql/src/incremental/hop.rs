@@ -92,6 +92,13 @@ pub fn fuse(aggregate: &Aggregate, bounds: &[Option<Bound>]) -> Result<Option<Ho
     Ok(Some(HopAggregate { input, keys: slice_and_keys, calls: calls.to_vec(), hop }))
 }
 
+/// True if the aggregate stands over hopping windows. Made of slices, both ends of a window cost nothing there.
+pub(super) fn is_over_hops(aggregate: &Aggregate) -> Result<bool, SqlError> {
+    let Some((unnest, _)) = descend(&aggregate.input, aggregate.group_expr.clone())? else { return Ok(false) };
+    let LogicalPlan::Projection(below) = unnest.input.as_ref() else { return Ok(false) };
+    Ok(only_list(unnest).is_some_and(|list| window::hop_of(&below.expr[list]).is_some()))
+}
+
 /// What a group key is to the windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyKind {

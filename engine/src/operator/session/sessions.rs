@@ -204,16 +204,23 @@ impl Sessions {
     /// Puts one key's sessions right after its rows at `times` changed, and tells what moved.
     fn settle(&mut self, slot: u32, times: &[Touched], changes: &BTreeMap<Place, i64>, output: &mut Vec<Change>) {
         let (moved, lone) = self.moved(slot, times);
-        let mut present: BTreeSet<i64> = lone.into_iter().collect();
+        let mut pieces: Vec<Span> = lone.into_iter().map(|time| Span { start: time, last: time }).collect();
         for span in &moved {
-            present.extend(self.rows.range(places(slot, span.start..=span.last)).map(|((_, time, _), _)| *time));
+            let lost = |time: &Touched| time.had && !time.has && (span.start..=span.last).contains(&time.time);
+            if times.iter().any(lost) {
+                let rows = self.rows.range(places(slot, span.start..=span.last));
+                pieces.extend(rows.map(|((_, time, _), _)| Span { start: *time, last: *time }));
+            } else {
+                pieces.push(*span);
+            }
             self.drop_session(slot, *span);
         }
+        pieces.sort_unstable_by_key(|piece| (piece.start, piece.last));
         let mut formed: Vec<Span> = Vec::new();
-        for time in present {
+        for piece in pieces {
             match formed.last_mut() {
-                Some(span) if self.follows(span.last, time) => span.last = time,
-                _ => formed.push(Span { start: time, last: time }),
+                Some(span) if self.follows(span.last, piece.start) => span.last = span.last.max(piece.last),
+                _ => formed.push(piece),
             }
         }
         formed.iter().for_each(|span| self.put_session(slot, *span, false));
@@ -274,6 +281,10 @@ impl Sessions {
     /// The rows that a session had before this tick, each with the weight that takes it back.
     fn rows_before(&self, slot: u32, span: Span, changes: &BTreeMap<Place, i64>, output: &mut Vec<Change>) {
         let range = places(slot, span.start..=span.last);
+        if changes.range(range.clone()).next().is_none() {
+            output.extend(self.rows_of(slot, span).map(|change| Change { weight: -change.weight, ..change }));
+            return;
+        }
         let mut before: BTreeMap<&Place, i64> = BTreeMap::new();
         before.extend(self.rows.range(range.clone()).map(|(place, weight)| (place, *weight)));
         for (place, change) in changes.range(range) {

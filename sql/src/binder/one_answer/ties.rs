@@ -98,18 +98,17 @@ pub(super) fn of_windows(projection: Projection) -> Result<Transformed<LogicalPl
 
 /// Completes the ORDER BY right below a LIMIT.
 pub(super) fn of_limit(limit: Limit) -> Result<Transformed<LogicalPlan>> {
-    let complete = |sort: &Sort| {
-        let mut sort = sort.clone();
+    let complete = |mut sort: Sort| {
         let all: Vec<Expr> = sort.input.schema().columns().into_iter().map(Expr::Column).collect();
         let ties = used_columns(sort.input.schema(), &all);
         complete_order(&mut sort.expr, &[], &ties);
         LogicalPlan::Sort(sort)
     };
     let input = match limit.input.as_ref() {
-        LogicalPlan::Sort(sort) => complete(sort),
+        LogicalPlan::Sort(sort) => complete(sort.clone()),
         LogicalPlan::Projection(projection) => match projection.input.as_ref() {
             LogicalPlan::Sort(sort) => {
-                let input = Arc::new(complete(sort));
+                let input = Arc::new(complete(with_hidden_in_order(sort, projection.expr.len())?));
                 LogicalPlan::Projection(Projection::try_new(projection.expr.clone(), input)?)
             }
             _ => return Ok(Transformed::no(LogicalPlan::Limit(limit))),
@@ -117,6 +116,18 @@ pub(super) fn of_limit(limit: Limit) -> Result<Transformed<LogicalPlan>> {
         _ => return Ok(Transformed::no(LogicalPlan::Limit(limit))),
     };
     Ok(Transformed::yes(LogicalPlan::Limit(Limit { input: Arc::new(input), ..limit })))
+}
+
+/// `sort` over its projection with the columns behind the first `shown` in the order of their names. They are there for the
+/// ORDER BY alone, and DataFusion adds them in the order of a hash set: another one each time.
+fn with_hidden_in_order(sort: &Sort, shown: usize) -> Result<Sort> {
+    let LogicalPlan::Projection(projection) = sort.input.as_ref() else { return Ok(sort.clone()) };
+    let mut exprs = projection.expr.clone();
+    if let Some(hidden) = exprs.get_mut(shown..) {
+        hidden.sort_by_key(ToString::to_string);
+    }
+    let input = Projection::try_new(exprs, projection.input.clone())?;
+    Ok(Sort { input: Arc::new(LogicalPlan::Projection(input)), ..sort.clone() })
 }
 
 /// The columns of `schema` that `exprs` name and rows can be ordered by, in the schema's order.
