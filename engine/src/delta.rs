@@ -108,3 +108,10 @@ pub fn weighted(schema: &Schema) -> SchemaRef {
     fields.push(Arc::new(Field::new(WEIGHT_COLUMN, DataType::Int64, false)));
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
+
+/// The columns of an edge without the weight, which is last where there is one.
+pub fn without_weight(schema: &Schema) -> SchemaRef {
+    let columns = schema.fields().len() - usize::from(is_weighted(schema));
+    let fields: Vec<_> = schema.fields().iter().take(columns).cloned().collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}

@@ -4,6 +4,8 @@
 //! `INTERVAL '10' MINUTE`. DataFusion's own reader knows neither clock times nor ISO, so literals of queries are rewritten
 //! from here too.
 
+use std::time::Duration;
+
 use std::fmt;
 
 use datafusion::sql::sqlparser::ast::{DataType, DateTimeField, Expr, UnaryOperator, Value};
@@ -31,6 +33,21 @@ impl Interval {
             return None;
         }
         i64::from(self.days).checked_mul(MICROS_PER_DAY)?.checked_add(self.micros)
+    }
+
+    /// The length as a duration; `what` names in messages what is that long.
+    ///
+    /// # Errors
+    /// 22023 if it varies or is negative.
+    pub fn duration(self, what: &str) -> Result<Duration, SqlError> {
+        let invalid = |message: String| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        match self.fixed_micros() {
+            None => invalid(format!("{what} must have a fixed length, without months or years")),
+            Some(micros) => match u64::try_from(micros) {
+                Ok(micros) => Ok(Duration::from_micros(micros)),
+                Err(_) => invalid(format!("{what} must not be negative")),
+            },
+        }
     }
 
     /// Reads the text of a literal; `field` is the unit behind it, as in `INTERVAL '10' MINUTE`.

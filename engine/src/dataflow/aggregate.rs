@@ -28,8 +28,7 @@ impl AggregateMaker {
     /// # Errors
     /// `Unsupported` for arguments the function does not take.
     pub fn try_new(node: &AggregateNode, schema: &SchemaRef) -> Result<Self> {
-        let columns: Vec<usize> = (0..schema.fields().len() - usize::from(delta::is_weighted(schema))).collect();
-        let input = Arc::new(schema.project(&columns)?);
+        let input = delta::without_weight(schema);
         let output = node.schema.as_arrow();
         let calls = node.calls.iter().enumerate().map(|(index, call)| {
             let field = output.field(node.output_key_count + index);

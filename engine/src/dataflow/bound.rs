@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
@@ -15,6 +15,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::error::{Error, Result};
+use crate::operator::aggregate::closing::times;
 use crate::time::Watermark;
 
 /// Name of the column that stands for the source's event time in a [`BoundTerm`].
@@ -115,6 +116,17 @@ impl PhysicalBound {
             least = Some(least.map_or(value, |l| l.min(value)));
         }
         Ok(least)
+    }
+}
+
+impl PhysicalBound {
+    /// Which values of a column that this bounds no later row can have at these watermarks. NULL is none of them.
+    ///
+    /// # Errors
+    /// As for [`evaluate`](Self::evaluate); `Internal` if the column is not a time.
+    pub fn are_final(&self, column: &ArrayRef, watermarks: &HashMap<String, Watermark>) -> Result<BooleanArray> {
+        let below = self.evaluate(watermarks)?.unwrap_or(i64::MIN);
+        Ok(times(column)?.into_iter().map(|time| Some(time < below)).collect())
     }
 }
 

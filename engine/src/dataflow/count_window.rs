@@ -1,18 +1,16 @@
 //! Count windows in a plan: a node that gives each row its window of so many rows, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use datafusion::common::{DFSchemaRef, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::bound::Bound;
 use super::exec::MakeOperator;
+use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
-use super::top_n::without_weight;
+use crate::delta::without_weight;
 use crate::error::Error;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
@@ -43,6 +41,10 @@ pub struct CountWindowNode {
 }
 
 impl CountWindowNode {
+    fn text(&self) -> String {
+        emitting(self.describe(), self.emit_on_close)
+    }
+
     fn describe(&self) -> String {
         let schema = self.input.schema();
         let names = |columns: &[usize]| {
@@ -52,46 +54,7 @@ impl CountWindowNode {
     }
 }
 
-impl Hash for CountWindowNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-    }
-}
-
-impl PartialOrd for CountWindowNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for CountWindowNode {
-    fn name(&self) -> &str {
-        "IncrementalCountWindow"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalCountWindow {}: {}", self.id, self.describe())?;
-        if self.emit_on_close { f.write_str(", emit on close") } else { Ok(()) }
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
-    }
-}
+operator_node!(CountWindowNode, "IncrementalCountWindow", [input]);
 
 /// Makes the operators of a [`CountWindowNode`].
 #[derive(Debug)]
@@ -106,8 +69,8 @@ impl CountWindowMaker {
     /// # Errors
     /// `Unsupported` for a type the operator cannot hold.
     pub fn new(node: &CountWindowNode) -> crate::Result<Self> {
-        let output = without_weight(&node.schema, !node.emit_on_close)?;
-        let input = without_weight(node.input.schema(), false)?;
+        let output = without_weight(node.schema.as_arrow());
+        let input = without_weight(node.input.schema().as_arrow());
         let added = output.fields().iter().skip(input.fields().len()).cloned().collect::<Vec<_>>();
         let added = added.try_into().map_err(|_| Error::internal("a count window adds three columns"))?;
         let ascending = SortOptions { descending: false, nulls_first: false };

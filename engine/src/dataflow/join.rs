@@ -16,7 +16,6 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::runtime::OperatorId;
 use crate::delta;
-use crate::error::Error;
 use crate::operator::Operator;
 use crate::operator::join::{JoinInput, JoinOperator, JoinSpec, NESTED_ROWS_MAX};
 
@@ -121,23 +120,19 @@ impl JoinMaker {
     pub fn try_new(node: &JoinNode, schemas: [SchemaRef; 2]) -> crate::Result<Self> {
         let input = |side: usize| {
             let schema = &schemas[side];
-            let columns: Vec<usize> = (0..schema.fields().len() - usize::from(node.weighted[side])).collect();
             debug_assert_eq!(delta::is_weighted(schema), node.weighted[side]);
-            let schema = Arc::new(schema.project(&columns)?);
-            let timed = node.past[side].is_some();
-            Ok::<_, Error>(JoinInput { schema, keys: node.key_count, timed, weighted: node.weighted[side] })
+            let (schema, timed) = (delta::without_weight(schema), node.past[side].is_some());
+            JoinInput { schema, keys: node.key_count, timed, weighted: node.weighted[side] }
         };
-        let inputs = [input(0)?, input(1)?];
+        let inputs = [input(0), input(1)];
         let residual = node.residual.as_ref().map(|residual| physical_residual(residual, &inputs)).transpose()?;
-        let output = node.schema.as_arrow();
-        let columns = output.fields().len() - usize::from(delta::is_weighted(output));
         let spec = JoinSpec {
             kind: node.kind,
             inputs,
             nulls_match: node.nulls_match,
             null_aware: node.null_aware,
             residual,
-            output: Arc::new(output.project(&(0..columns).collect::<Vec<_>>())?),
+            output: delta::without_weight(node.schema.as_arrow()),
             nested_rows_max: NESTED_ROWS_MAX,
         };
         Ok(Self { spec, condition: node.condition.clone() })

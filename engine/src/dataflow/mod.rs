@@ -23,6 +23,7 @@ pub mod execution;
 pub mod join;
 pub mod key_group_expr;
 pub mod node;
+mod operator_node;
 pub mod partitioned;
 pub mod planner;
 pub mod relation;

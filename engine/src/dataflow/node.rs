@@ -1,14 +1,12 @@
 //! Our nodes in a logical plan.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result, ScalarValue};
-use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::{DFSchemaRef, ScalarValue};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan};
 
 use super::bound::Bound;
+use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
 
 /// A group aggregate maintained incrementally.
@@ -96,50 +94,13 @@ pub struct Argument {
     pub literal: Option<ScalarValue>,
 }
 
-impl Hash for AggregateNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-        self.calls.hash(state);
-    }
-}
-
-impl PartialOrd for AggregateNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for AggregateNode {
-    fn name(&self) -> &str {
-        "IncrementalAggregate"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl AggregateNode {
+    fn text(&self) -> String {
         let fields = self.schema.fields();
         let keys: Vec<_> = fields.iter().take(self.output_key_count).map(|field| field.name().as_str()).collect();
         let calls: Vec<_> = self.calls.iter().map(|call| call.name.as_str()).collect();
-        write!(f, "IncrementalAggregate {}: keys=[{}], calls=[{}]", self.id, keys.join(", "), calls.join(", "))?;
-        if self.emit_on_close {
-            f.write_str(", emit on close")?;
-        }
-        Ok(())
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
+        emitting(format!("keys=[{}], calls=[{}]", keys.join(", "), calls.join(", ")), self.emit_on_close)
     }
 }
+
+operator_node!(AggregateNode, "IncrementalAggregate", [input]);

@@ -133,8 +133,7 @@ impl DeltaScanExec {
         let input = runtime.ok_or_else(|| Error::internal("no tick runtime in the task context"))?.input()?;
         let Some(deltas) = input.deltas.get(&self.relation) else { return Ok(vec![]) };
         let (schema, partitions) = (self.schema(), self.properties.partitioning.partition_count());
-        let columns = schema.fields().len() - usize::from(delta::is_weighted(&schema));
-        let rows_schema = Arc::new(schema.project(&(0..columns).collect::<Vec<_>>())?);
+        let rows_schema = delta::without_weight(&schema);
         let mut batches = Vec::new();
         let mut index = 0;
         for delta in deltas.iter() {
@@ -163,9 +162,8 @@ fn projected(delta: &Delta, schema: &SchemaRef) -> crate::Result<Delta> {
 impl DisplayAs for DeltaScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schema = self.schema();
-        let (weighted, mut columns) = (delta::is_weighted(&schema), Vec::new());
-        columns.extend(schema.fields().iter().map(|field| field.name().as_str()));
-        columns.truncate(columns.len() - usize::from(weighted));
+        let (weighted, rows) = (delta::is_weighted(&schema), delta::without_weight(&schema));
+        let columns: Vec<_> = rows.fields().iter().map(|field| field.name().as_str()).collect();
         write!(f, "DeltaScan: {} [{}]", self.relation, columns.join(", "))?;
         match (self.maintained, weighted) {
             (false, _) => Ok(()),

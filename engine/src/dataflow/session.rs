@@ -1,17 +1,15 @@
 //! Sessions in a plan: a node that gives each row the bounds of its session, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::bound::Bound;
 use super::exec::MakeOperator;
+use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
-use super::top_n::without_weight;
+use crate::delta::without_weight;
 use crate::error::Error;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
@@ -43,6 +41,10 @@ pub struct SessionNode {
 }
 
 impl SessionNode {
+    fn text(&self) -> String {
+        emitting(self.describe(), self.emit_on_close)
+    }
+
     fn describe(&self) -> String {
         let schema = self.input.schema();
         let keys: Vec<_> = self.keys.iter().map(|key| schema.field(*key).name().as_str()).collect();
@@ -50,46 +52,7 @@ impl SessionNode {
     }
 }
 
-impl Hash for SessionNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-    }
-}
-
-impl PartialOrd for SessionNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for SessionNode {
-    fn name(&self) -> &str {
-        "IncrementalSession"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalSession {}: {}", self.id, self.describe())?;
-        if self.emit_on_close { f.write_str(", emit on close") } else { Ok(()) }
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
-    }
-}
+operator_node!(SessionNode, "IncrementalSession", [input]);
 
 /// Makes the operators of a [`SessionNode`].
 #[derive(Debug)]
@@ -104,8 +67,8 @@ impl SessionMaker {
     /// # Errors
     /// `Unsupported` for a type the operator cannot hold.
     pub fn new(node: &SessionNode) -> crate::Result<Self> {
-        let output = without_weight(&node.schema, !node.emit_on_close)?;
-        let input = without_weight(node.input.schema(), node.input_weighted)?;
+        let output = without_weight(node.schema.as_arrow());
+        let input = without_weight(node.input.schema().as_arrow());
         let bounds = output.fields().iter().skip(input.fields().len()).cloned().collect::<Vec<_>>();
         let bounds = bounds.try_into().map_err(|_| Error::internal("a session adds two columns"))?;
         let spec = SessionSpec {

@@ -1,15 +1,13 @@
 //! INTERSECT and EXCEPT in a plan: the node, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::bound::Bound;
 use super::exec::MakeOperator;
+use super::operator_node::operator_node;
 use super::runtime::OperatorId;
 use crate::delta;
 use crate::operator::Operator;
@@ -35,53 +33,17 @@ pub struct SetOperationNode {
 }
 
 impl SetOperationNode {
+    fn text(&self) -> String {
+        self.rule.name().to_owned()
+    }
+
     /// Columns of each side, without the weight.
     pub fn columns(&self) -> usize {
         self.schema.fields().len() - 1
     }
 }
 
-impl Hash for SetOperationNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.left.hash(state);
-        self.right.hash(state);
-    }
-}
-
-impl PartialOrd for SetOperationNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for SetOperationNode {
-    fn name(&self) -> &str {
-        "IncrementalSetOperation"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.left, &self.right]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalSetOperation {}: {}", self.id, self.rule.name())
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let right = Arc::new(inputs.swap_remove(1));
-        let left = Arc::new(inputs.swap_remove(0));
-        Ok(Self { left, right, ..self.clone() })
-    }
-}
+operator_node!(SetOperationNode, "IncrementalSetOperation", [left, right]);
 
 /// Makes the operators of a [`SetOperationNode`].
 #[derive(Debug)]
@@ -94,10 +56,9 @@ impl SetOperationMaker {
     pub fn new(node: &SetOperationNode) -> Self {
         let schema = node.schema.as_arrow();
         debug_assert!(delta::is_weighted(schema));
-        let columns = schema.fields().iter().take(node.columns()).cloned().collect::<Vec<_>>();
         Self {
             spec: SetOperationSpec {
-                input: Arc::new(arrow::datatypes::Schema::new(columns)),
+                input: delta::without_weight(schema),
                 rule: node.rule,
                 monotone_column: node.monotone_column.as_ref().map(|(column, _)| *column),
             },

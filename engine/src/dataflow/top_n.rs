@@ -1,18 +1,16 @@
 //! Top-N in a plan: a node that keeps the first rows of groups, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::SchemaRef;
-use datafusion::common::{DFSchema, DFSchemaRef, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::bound::Bound;
 use super::exec::MakeOperator;
+use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
+use crate::delta::without_weight;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
 use crate::operator::top_n::{Rank, TopNOperator, TopNSpec};
@@ -49,6 +47,10 @@ pub struct TopNNode {
 }
 
 impl TopNNode {
+    fn text(&self) -> String {
+        emitting(self.describe(), self.emit_on_close)
+    }
+
     fn describe(&self) -> String {
         let schema = self.input.schema();
         let name = |column: &usize| schema.field(*column).name().as_str();
@@ -63,47 +65,7 @@ impl TopNNode {
     }
 }
 
-impl Hash for TopNNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-        self.order.hash(state);
-    }
-}
-
-impl PartialOrd for TopNNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for TopNNode {
-    fn name(&self) -> &str {
-        "IncrementalTopN"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalTopN {}: {}", self.id, self.describe())?;
-        if self.emit_on_close { f.write_str(", emit on close") } else { Ok(()) }
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
-    }
-}
+operator_node!(TopNNode, "IncrementalTopN", [input]);
 
 /// Makes the operators of a [`TopNNode`].
 #[derive(Debug)]
@@ -121,9 +83,9 @@ impl TopNMaker {
         let sort = |(column, ascending, nulls_first): &(usize, bool, bool)| {
             (*column, SortOptions { descending: !ascending, nulls_first: *nulls_first })
         };
-        let output = without_weight(&node.schema, !node.emit_on_close)?;
+        let output = without_weight(node.schema.as_arrow());
         let spec = TopNSpec {
-            input: without_weight(node.input.schema(), node.input_weighted)?,
+            input: without_weight(node.input.schema().as_arrow()),
             keys: node.keys.clone(),
             order: node.order.iter().map(sort).collect(),
             rank: node.rank,
@@ -152,13 +114,4 @@ impl MakeOperator for TopNMaker {
     fn explain(&self) -> crate::Result<String> {
         Ok(TopNOperator::try_new(self.spec.clone())?.explain())
     }
-}
-
-/// A plan edge's columns without the weight, which is last where there is one.
-///
-/// # Errors
-/// `Internal` for a weighted edge without columns.
-pub(super) fn without_weight(schema: &DFSchema, weighted: bool) -> crate::Result<SchemaRef> {
-    let columns: Vec<usize> = (0..schema.fields().len() - usize::from(weighted)).collect();
-    Ok(Arc::new(schema.as_arrow().project(&columns)?))
 }

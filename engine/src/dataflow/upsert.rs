@@ -1,16 +1,15 @@
 //! The last row of each key in a plan: the node, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{DFSchemaRef, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::exec::MakeOperator;
+use super::operator_node::operator_node;
 use super::runtime::OperatorId;
+use crate::delta::without_weight;
 use crate::operator::Operator;
 use crate::operator::upsert::{UpsertOperator, UpsertSpec};
 
@@ -33,53 +32,19 @@ pub struct UpsertNode {
 }
 
 impl UpsertNode {
+    fn text(&self) -> String {
+        let name = |key: &usize| self.input.schema().field(*key).name().as_str();
+        let keys: Vec<_> = self.keys.iter().map(name).collect();
+        format!("by [{}]", keys.join(", "))
+    }
+
     /// True if each row of the output is there once: the key is among its columns.
     pub fn is_set(&self) -> bool {
         self.keys.iter().all(|key| self.output.contains(key))
     }
 }
 
-impl Hash for UpsertNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-    }
-}
-
-impl PartialOrd for UpsertNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for UpsertNode {
-    fn name(&self) -> &str {
-        "LastRow"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = |key: &usize| self.input.schema().field(*key).name().as_str();
-        let keys: Vec<_> = self.keys.iter().map(name).collect();
-        write!(f, "LastRow {}: by [{}]", self.id, keys.join(", "))
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
-    }
-}
+operator_node!(UpsertNode, "LastRow", [input]);
 
 /// Makes the operators of an [`UpsertNode`].
 #[derive(Debug)]
@@ -90,8 +55,7 @@ pub struct UpsertMaker {
 impl UpsertMaker {
     /// The maker for `node`, whose input has the columns `input`.
     pub fn new(node: &UpsertNode, input: SchemaRef) -> Self {
-        let output = node.schema.as_arrow().fields();
-        let schema = Arc::new(Schema::new(output.iter().take(node.output.len()).cloned().collect::<Vec<_>>()));
+        let schema = without_weight(node.schema.as_arrow());
         Self { spec: UpsertSpec { input, keys: node.keys.clone(), output: node.output.clone(), schema } }
     }
 }

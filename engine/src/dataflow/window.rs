@@ -1,20 +1,18 @@
 //! OVER in a plan: a node that computes functions over partitions, and what makes its operators.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::bound::Bound;
 use super::exec::MakeOperator;
+use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
-use super::top_n::without_weight;
+use crate::delta::without_weight;
 use crate::error::ErrorKind;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
@@ -44,6 +42,10 @@ pub struct WindowNode {
 }
 
 impl WindowNode {
+    fn text(&self) -> String {
+        emitting(format!("[{}]", self.functions().join(", ")), self.emit_on_close)
+    }
+
     /// The functions, as text, those computed first in front.
     pub fn functions(&self) -> Vec<String> {
         let mut functions = Vec::new();
@@ -58,47 +60,7 @@ impl WindowNode {
     }
 }
 
-impl Hash for WindowNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-        self.input.hash(state);
-        self.template.hash(state);
-    }
-}
-
-impl PartialOrd for WindowNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.id.partial_cmp(&other.id)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for WindowNode {
-    fn name(&self) -> &str {
-        "IncrementalWindow"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "IncrementalWindow {}: [{}]", self.id, self.functions().join(", "))?;
-        if self.emit_on_close { f.write_str(", emit on close") } else { Ok(()) }
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let input = Arc::new(inputs.swap_remove(0));
-        Ok(Self { input, ..self.clone() })
-    }
-}
+operator_node!(WindowNode, "IncrementalWindow", [input]);
 
 /// Makes the operators of a [`WindowNode`].
 #[derive(Debug)]
@@ -114,8 +76,8 @@ impl WindowMaker {
     /// `Unsupported` for a type the operator cannot hold.
     pub fn try_new(node: &WindowNode, template: Arc<dyn ExecutionPlan>) -> crate::Result<Self> {
         let spec = PartitionWiseSpec {
-            input: without_weight(node.input.schema(), node.input_weighted)?,
-            output: without_weight(&node.schema, !node.emit_on_close)?,
+            input: without_weight(node.input.schema().as_arrow()),
+            output: without_weight(node.schema.as_arrow()),
             keys: node.keys.clone(),
             input_weighted: node.input_weighted,
             monotone_key: node.monotone_key.as_ref().map(|(key, _)| *key),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::interval::parse_duration;
+use super::interval::{Milliseconds, parse_duration};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::TickId;
@@ -49,11 +49,7 @@ impl FromStr for Retention {
 
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_millis() {
-            0 => f.write_str("off"),
-            millis if millis % 1000 == 0 => write!(f, "{}s", millis / 1000),
-            millis => write!(f, "{millis}ms"),
-        }
+        if self.0.as_millis() == 0 { f.write_str("off") } else { Milliseconds(self.0).fmt(f) }
     }
 }
 

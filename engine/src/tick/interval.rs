@@ -56,7 +56,8 @@ impl fmt::Display for TickInterval {
     }
 }
 
-struct Milliseconds(Duration);
+/// A duration as it is written: whole seconds as `5s`, anything else in milliseconds.
+pub(super) struct Milliseconds(pub Duration);
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

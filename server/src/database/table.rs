@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::DataFusionError;
 use engine::dataflow::relation::RelationProperties;
 use engine::tick::table::RunningTable;
 use sql::binder::Binder;
@@ -71,9 +70,4 @@ impl Database {
         binder.optimize(&bound.plan, Some(now)).map_err(unplaced)?;
         Ok(())
     }
-}
-
-/// Errors of a plan as the client sees them.
-pub(super) fn planned(error: DataFusionError) -> SqlError {
-    SqlError::from(error)
 }

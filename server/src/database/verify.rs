@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use engine::dataflow::bound::PhysicalBound;
@@ -137,24 +137,12 @@ fn closed(
     };
     let watermarks = reading.snapshot.sources.iter().map(|(name, source)| (name.clone(), source.watermark));
     let watermarks: HashMap<_, _> = watermarks.collect();
-    let Some(below) = PhysicalBound::try_new(bound)?.evaluate(&watermarks)? else { return Ok(Vec::new()) };
-    let mut kept = Vec::new();
-    for batch in rows {
-        let times = batch.column(column);
-        let unit = match times.data_type() {
-            DataType::Date32 => DataType::Date32,
-            _ => DataType::Timestamp(TimeUnit::Microsecond, None),
-        };
-        let times = cast(times, &unit).and_then(|times| match unit {
-            DataType::Date32 => cast(&cast(&times, &DataType::Int32)?, &DataType::Int64),
-            _ => cast(&times, &DataType::Int64),
-        });
-        let times = times.map_err(engine::Error::from)?;
-        let times = times.as_primitive::<arrow::datatypes::Int64Type>();
-        let is_final: BooleanArray = times.iter().map(|time| Some(time.is_some_and(|time| time < below))).collect();
-        kept.push(filter_record_batch(&batch, &is_final).map_err(engine::Error::from)?);
-    }
-    Ok(kept)
+    let bound = PhysicalBound::try_new(bound)?;
+    let kept = rows.iter().map(|batch| {
+        let is_final = bound.are_final(batch.column(column), &watermarks)?;
+        Ok(filter_record_batch(batch, &is_final).map_err(engine::Error::from)?)
+    });
+    kept.collect()
 }
 
 /// What names in a view's body stand for in a batch: sources are their accepted rows, views their queries.

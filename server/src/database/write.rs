@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::catalog_query::Asker;
 use super::query::{PlannedQuery, bind};
 use super::relations::{ReadRelations, schema_of};
-use super::{Database, Reading, blocking, table};
+use super::{Database, Reading, blocking};
 use crate::backend::{Outcome, Request, Settings};
 use crate::pg::text_of_row;
 
@@ -89,8 +89,7 @@ impl Database {
         reading: &Reading,
         asker: &Asker,
     ) -> Result<Vec<DataType>, SqlError> {
-        let (_, table) = target(&reading.catalog, write)?;
-        let object = reading.catalog.get(&write.table.name).cloned();
+        let (object, table) = target(&reading.catalog, write)?;
         Ok(self.plan_write(write, object, table, request, reading, asker)?.parameters)
     }
 
@@ -111,7 +110,6 @@ impl Database {
             _ => None,
         };
         let depends = conflict.is_some() || !matches!(write.action, WriteAction::Insert { .. });
-        let cancelled = || SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled");
         let _writing = match depends {
             true => tokio::select! {
                 writing = self.writing.lock() => Some(writing),
@@ -125,7 +123,7 @@ impl Database {
             }
             let reading = self.reading();
             let (object, table) = target(&reading.catalog, write)?;
-            let planned = self.plan_write(write, Some(object.clone()), table, request, &reading, asker)?;
+            let planned = self.plan_write(write, object, table, request, &reading, asker)?;
             let Change { deltas, rows } = self.change_of(write, &planned, request, &reading, &parameters).await?;
             let done = || Outcome::done(tag(write, rows));
             if deltas.iter().all(Delta::is_empty) {
@@ -155,14 +153,12 @@ impl Database {
     fn plan_write<'r>(
         &self,
         write: &Write,
-        object: Option<Arc<Object>>,
+        object: &Arc<Object>,
         table: &'r CreateTable,
         request: &Request<'_>,
         reading: &Reading,
         asker: &Asker,
     ) -> Result<Planned<'r>, SqlError> {
-        let internal = || SqlError::new(SqlState::INTERNAL_ERROR, "a table without a definition");
-        let object = object.ok_or_else(internal)?;
         let (text, types) = (&request.statement.text, request.parameter_types);
         let rows = write::rows(write, table, text)?;
         let source = self.plan_query(&rows.source, text, types, reading, Some(asker))?;
@@ -174,9 +170,9 @@ impl Database {
         if let WriteAction::Insert { conflict: Some(conflict), .. } = &write.action {
             write::check_conflict(conflict, table)?;
             if let Some(assigned) = &conflict.update {
-                let rows = write::conflicting(write, table, assigned)?;
                 // What the first query does not mention it knows nothing of.
-                let mentioned = write::parameters(write::rows(write, table, text)?.source.as_ref());
+                let mentioned = write::parameters(rows.source.as_ref());
+                let rows = write::conflicting(write, table, assigned)?;
                 for (n, known) in known.iter_mut().enumerate().filter(|(n, _)| !mentioned.contains(n)) {
                     *known = types.get(n).cloned().flatten();
                 }
@@ -186,7 +182,7 @@ impl Database {
                 update = Some(rows);
             }
         }
-        Ok(Planned { object, table, rows, query, update, parameters })
+        Ok(Planned { object: object.clone(), table, rows, query, update, parameters })
     }
 
     fn bind_conflicting(
@@ -294,7 +290,7 @@ impl Database {
             return Ok(change);
         }
         let taken = take_record_batch(&proposed, &taken).map_err(Error::from)?;
-        let excluded = MemTable::try_new(taken.schema(), vec![vec![taken]]).map_err(table::planned)?;
+        let excluded = MemTable::try_new(taken.schema(), vec![vec![taken]]).map_err(SqlError::from)?;
         let types: Vec<_> = planned.parameters.iter().cloned().map(Some).collect();
         let query = self.bind_conflicting(update, table, request, reading, (&types, Arc::new(excluded)))?;
         let schema = schema_of(&planned.object.columns);
@@ -313,10 +309,21 @@ impl Database {
     ) -> Result<Vec<RecordBatch>, SqlError> {
         let stream = self.run_query(query, parameters.to_vec()).await?;
         tokio::select! {
-            batches = datafusion::physical_plan::common::collect(stream) => batches.map_err(table::planned),
-            () = cancel.cancelled() => Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled")),
+            batches = datafusion::physical_plan::common::collect(stream) => batches.map_err(SqlError::from),
+            () = cancel.cancelled() => Err(cancelled()),
         }
     }
+}
+
+fn cancelled() -> SqlError {
+    SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled")
+}
+
+/// A row's values as a message lists them.
+fn listed(rows: &RecordBatch, row: usize, settings: &Settings) -> Result<String, SqlError> {
+    let cells = text_of_row(rows, row, settings)?;
+    let cells: Vec<_> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "null".into())).collect();
+    Ok(cells.join(", "))
 }
 
 /// The table a statement writes to.
@@ -368,14 +375,12 @@ fn checked(batch: RecordBatch, table: &CreateTable, settings: &Settings) -> Resu
     let nulls = table.columns.iter().zip(batch.columns()).filter(|(field, _)| !field.is_nullable());
     for (field, column) in nulls {
         if let Some(row) = (0..column.len()).find(|row| column.is_null(*row)) {
-            let cells = text_of_row(&batch, row, settings)?;
-            let cells: Vec<_> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "null".into())).collect();
             let message = format!(
                 "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
                 field.name(),
                 table.name
             );
-            let detail = format!("Failing row contains ({}).", cells.join(", "));
+            let detail = format!("Failing row contains ({}).", listed(&batch, row, settings)?);
             return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message).detail(detail));
         }
     }
@@ -415,11 +420,8 @@ fn duplicate(table: &CreateTable, key: &RecordBatch, settings: &Settings) -> Sql
     let name = write::constraint_name(&table.name);
     let error =
         SqlError::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{name}\""));
-    match text_of_row(key, 0, settings) {
-        Ok(cells) => {
-            let cells: Vec<_> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "null".into())).collect();
-            error.detail(format!("Key ({})=({}) already exists.", names.join(", "), cells.join(", ")))
-        }
+    match listed(key, 0, settings) {
+        Ok(values) => error.detail(format!("Key ({})=({values}) already exists.", names.join(", "))),
         Err(_) => error,
     }
 }

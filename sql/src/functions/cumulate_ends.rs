@@ -4,20 +4,19 @@
 //! `size`. A time is in every window of its start that ends after it. A NULL time gives one NULL end, so that unnesting
 //! keeps the row, as a tumbling window does. An end beyond the range of timestamps is the error 22008.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, TimestampMicrosecondArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err, plan_err};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, FieldRef, TimestampMicrosecondType};
+use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::{date_bin, hop_starts};
+use super::window_list;
 
 /// The function's name.
 pub const NAME: &str = "cumulate_ends";
+/// Its arguments.
+const TAKES: &str = "a time, a step, a size and an optional offset";
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -64,38 +63,22 @@ impl ScalarUDFImpl for CumulateEnds {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        if !(3..=4).contains(&arguments.len()) {
-            return plan_err!("{NAME} takes a time, a step, a size and an optional offset");
-        }
-        let zone = match &arguments[0] {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            DataType::Date32 | DataType::Null => None,
-            other => return plan_err!("{NAME} needs a timestamp, not {other}"),
-        };
-        let mut types = vec![DataType::Timestamp(TimeUnit::Microsecond, zone)];
-        types.resize(arguments.len(), DataType::Interval(IntervalUnit::MonthDayNano));
-        Ok(types)
+        window_list::coerced(NAME, TAKES, arguments)
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::List(item(&arguments[0])))
+        Ok(window_list::list_of(&arguments[0]))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let list = DataType::List(item(args.arg_fields[0].data_type()));
-        Ok(Arc::new(Field::new(NAME, list, false)))
+        Ok(window_list::field(NAME, args.arg_fields[0].data_type()))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [time, lengths @ ..] = args.args.as_slice() else {
-            return exec_err!("{NAME} takes a time, a step, a size and an optional offset");
+            return exec_err!("{NAME} takes {TAKES}");
         };
-        let lengths = lengths.iter().map(hop_starts::micros).collect::<Result<Vec<_>>>()?;
-        let (step, size, offset) = match lengths.as_slice() {
-            [step, size] => (*step, *size, 0),
-            [step, size, offset] => (*step, *size, *offset),
-            _ => return exec_err!("{NAME} takes a time, a step, a size and an optional offset"),
-        };
+        let (step, size, offset) = window_list::lengths(NAME, TAKES, lengths)?;
         if step <= 0 || size <= 0 || size % step != 0 {
             return exec_err!("{NAME} needs a positive step and a size that is a multiple of it");
         }
@@ -107,32 +90,9 @@ impl ScalarUDFImpl for CumulateEnds {
     }
 }
 
-fn item(time: &DataType) -> FieldRef {
-    Arc::new(Field::new_list_field(time.clone(), true))
-}
-
 fn ends(times: &TimestampMicrosecondArray, cumulate: Cumulate) -> Result<ArrayRef> {
-    let (mut values, mut valid, mut offsets) = (Vec::new(), Vec::new(), vec![0_i32]);
-    for time in times {
-        match time {
-            Some(time) => {
-                cumulate.ends(time, &mut values).ok_or_else(date_bin::out_of_range)?;
-                valid.resize(values.len(), true);
-            }
-            None => {
-                values.push(0);
-                valid.push(false);
-            }
-        }
-        let Ok(end) = i32::try_from(values.len()) else {
-            return exec_err!("{NAME}: too many windows in one batch");
-        };
-        offsets.push(end);
-    }
-    let values = TimestampMicrosecondArray::new(ScalarBuffer::from(values), Some(NullBuffer::from(valid)))
-        .with_timezone_opt(times.timezone().map(Arc::from));
-    let field = item(values.data_type());
-    Ok(Arc::new(ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(values), None)))
+    let per_row = usize::try_from(cumulate.size / cumulate.step).unwrap_or(1);
+    window_list::lists(NAME, times, per_row, |time, ends| cumulate.ends(time, ends))
 }
 
 #[cfg(test)]

@@ -4,20 +4,19 @@
 //! time is in several windows, with a size below it in one or none. A NULL time gives one NULL start, so that unnesting
 //! keeps the row, as a tumbling window does. A start beyond the range of timestamps is the error 22008.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, TimestampMicrosecondArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, FieldRef, TimestampMicrosecondType};
+use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::date_bin;
+use super::window_list;
 
 /// The function's name.
 pub const NAME: &str = "hop_starts";
+/// Its arguments.
+const TAKES: &str = "a time, a slide, a size and an optional offset";
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -66,38 +65,22 @@ impl ScalarUDFImpl for HopStarts {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        if !(3..=4).contains(&arguments.len()) {
-            return plan_err!("{NAME} takes a time, a slide, a size and an optional offset");
-        }
-        let zone = match &arguments[0] {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            DataType::Date32 | DataType::Null => None,
-            other => return plan_err!("{NAME} needs a timestamp, not {other}"),
-        };
-        let mut types = vec![DataType::Timestamp(TimeUnit::Microsecond, zone)];
-        types.resize(arguments.len(), DataType::Interval(IntervalUnit::MonthDayNano));
-        Ok(types)
+        window_list::coerced(NAME, TAKES, arguments)
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::List(item(&arguments[0])))
+        Ok(window_list::list_of(&arguments[0]))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let list = DataType::List(item(args.arg_fields[0].data_type()));
-        Ok(Arc::new(Field::new(NAME, list, false)))
+        Ok(window_list::field(NAME, args.arg_fields[0].data_type()))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [time, lengths @ ..] = args.args.as_slice() else {
-            return exec_err!("{NAME} takes a time, a slide, a size and an optional offset");
+            return exec_err!("{NAME} takes {TAKES}");
         };
-        let lengths = lengths.iter().map(micros).collect::<Result<Vec<_>>>()?;
-        let (slide, size, offset) = match lengths.as_slice() {
-            [slide, size] => (*slide, *size, 0),
-            [slide, size, offset] => (*slide, *size, *offset),
-            _ => return exec_err!("{NAME} takes a time, a slide, a size and an optional offset"),
-        };
+        let (slide, size, offset) = window_list::lengths(NAME, TAKES, lengths)?;
         if slide <= 0 || size <= 0 {
             return exec_err!("{NAME} needs a positive slide and size");
         }
@@ -109,49 +92,9 @@ impl ScalarUDFImpl for HopStarts {
     }
 }
 
-fn item(time: &DataType) -> FieldRef {
-    Arc::new(Field::new_list_field(time.clone(), true))
-}
-
-pub(super) fn micros(length: &ColumnarValue) -> Result<i64> {
-    match length {
-        ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(interval))) if interval.months == 0 => {
-            Ok(i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
-        }
-        _ => exec_err!("{NAME} needs constant lengths without months"),
-    }
-}
-
 fn starts(times: &TimestampMicrosecondArray, hop: Hop) -> Result<ArrayRef> {
     let per_row = usize::try_from(hop.size / hop.slide + 1).unwrap_or(1);
-    let mut values = Vec::with_capacity(times.len().saturating_mul(per_row.min(16)));
-    let mut valid = Vec::new();
-    let mut offsets = Vec::with_capacity(times.len() + 1);
-    offsets.push(0_i32);
-    for time in times {
-        match time {
-            Some(time) => hop.starts(time, |start| values.push(start)).ok_or_else(date_bin::out_of_range)?,
-            None => {
-                valid.resize(values.len(), true);
-                values.push(0);
-                valid.push(false);
-            }
-        }
-        let Ok(end) = i32::try_from(values.len()) else {
-            return exec_err!("{NAME}: too many windows in one batch");
-        };
-        offsets.push(end);
-    }
-    let nulls = if valid.is_empty() {
-        None
-    } else {
-        valid.resize(values.len(), true);
-        Some(NullBuffer::from(valid))
-    };
-    let values = TimestampMicrosecondArray::new(ScalarBuffer::from(values), nulls)
-        .with_timezone_opt(times.timezone().map(Arc::from));
-    let field = item(values.data_type());
-    Ok(Arc::new(ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(values), None)))
+    window_list::lists(NAME, times, per_row, |time, starts| hop.starts(time, |start| starts.push(start)))
 }
 
 #[cfg(test)]

@@ -22,8 +22,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, TimestampMicrosecondArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
@@ -32,6 +31,7 @@ use datafusion::logical_expr::{
 
 use super::date_bin::{DAY, out_of_range};
 use super::timezone::Zone;
+use super::window_list;
 
 /// What one of the functions gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -181,33 +181,8 @@ impl Call {
     }
 
     fn lists(&self, times: &TimestampMicrosecondArray) -> Result<ArrayRef> {
-        let (mut values, mut valid, mut offsets) = (Vec::new(), Vec::new(), vec![0_i32]);
-        for time in times {
-            match time {
-                Some(time) => {
-                    self.values(time, &mut values).ok_or_else(out_of_range)?;
-                    valid.resize(values.len(), true);
-                }
-                // A NULL time keeps its row, in the window of NULL.
-                None => {
-                    values.push(0);
-                    valid.push(false);
-                }
-            }
-            let Ok(end) = i32::try_from(values.len()) else {
-                return exec_err!("too many windows in one batch");
-            };
-            offsets.push(end);
-        }
-        let values = TimestampMicrosecondArray::new(ScalarBuffer::from(values), Some(NullBuffer::from(valid)))
-            .with_timezone_opt(times.timezone().map(Arc::from));
-        let field = item(values.data_type());
-        Ok(Arc::new(ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(values), None)))
+        window_list::lists(self.function.name(), times, 1, |time, values| self.values(time, values))
     }
-}
-
-fn item(time: &DataType) -> FieldRef {
-    Arc::new(Field::new_list_field(time.clone(), true))
 }
 
 impl ScalarUDFImpl for LocalDays {
@@ -220,16 +195,15 @@ impl ScalarUDFImpl for LocalDays {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(if self.function.is_list() { DataType::List(item(&arguments[0])) } else { arguments[0].clone() })
+        Ok(if self.function.is_list() { window_list::list_of(&arguments[0]) } else { arguments[0].clone() })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let time = args.arg_fields[0].as_ref();
-        let field = match self.function.is_list() {
-            true => Field::new(self.name(), DataType::List(item(time.data_type())), false),
-            false => Field::new(self.name(), time.data_type().clone(), time.is_nullable()),
-        };
-        Ok(Arc::new(field))
+        Ok(match self.function.is_list() {
+            true => window_list::field(self.name(), time.data_type()),
+            false => Arc::new(Field::new(self.name(), time.data_type().clone(), time.is_nullable())),
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -12,6 +12,7 @@ pub mod round;
 pub mod text;
 pub mod timezone;
 pub mod to_char;
+mod window_list;
 
 use std::sync::Arc;
 

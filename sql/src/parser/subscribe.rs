@@ -190,20 +190,17 @@ pub(crate) fn fetch_timeout(cursor: &mut Cursor<'_>) -> Result<Option<Duration>,
 /// `'1s'` or `INTERVAL '1 second'`.
 fn span_of_time(cursor: &mut Cursor<'_>) -> Result<Duration, SqlError> {
     let position = cursor.position();
-    let invalid = |message: &str| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).at(position);
     let interval = match cursor.peek().clone() {
         Token::SingleQuotedString(text) => {
             cursor.next();
             Interval::parse(&text, None)
         }
-        _ => {
-            let expr = cursor.sql(Parser::parse_expr)?;
-            Interval::of(&expr).unwrap_or_else(|| Err(invalid("a timeout must be a constant interval")))
-        }
+        _ => Interval::of(&cursor.sql(Parser::parse_expr)?).unwrap_or_else(|| {
+            let message = "a timeout must be a constant interval";
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
+        }),
     };
-    let micros = interval.map_err(|error| error.at(position))?.fixed_micros();
-    let micros = micros.ok_or_else(|| invalid("a timeout must have a fixed length, without months or years"))?;
-    u64::try_from(micros).map(Duration::from_micros).map_err(|_| invalid("a timeout must not be negative"))
+    interval.and_then(|interval| interval.duration("a timeout")).map_err(|error| error.at(position))
 }
 
 /// A statement that is a query, possibly at an earlier tick.

@@ -50,7 +50,7 @@ fn delay(expr: &Expr, column: &str, position: usize) -> Result<Duration, SqlErro
             .hint(format!("For example: WATERMARK FOR {column} AS {column} - INTERVAL '5 seconds'."))
             .at(position));
     };
-    let delay = duration(interval.map_err(|e| e.at(position))?, "watermark delay", position)?;
+    let delay = interval.and_then(|interval| interval.duration("watermark delay")).map_err(|e| e.at(position))?;
     if delay > DELAY_MAX {
         return Err(SqlError::new(
             SqlState::INVALID_PARAMETER_VALUE,
@@ -69,24 +69,13 @@ fn idle_timeout(cursor: &mut Cursor<'_>) -> Result<Duration, SqlError> {
             SqlError::new(SqlState::SYNTAX_ERROR, "IDLE TIMEOUT must be a constant interval or NEVER").at(position)
         );
     };
-    let timeout = duration(interval.map_err(|e| e.at(position))?, "idle timeout", position)?;
+    let timeout = interval.and_then(|interval| interval.duration("idle timeout")).map_err(|e| e.at(position))?;
     if timeout.is_zero() {
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "idle timeout must be positive")
             .hint("Write IDLE TIMEOUT NEVER to let a quiet partition hold the watermark back for good.")
             .at(position));
     }
     Ok(timeout)
-}
-
-fn duration(interval: Interval, what: &str, position: usize) -> Result<Duration, SqlError> {
-    let invalid = |message: String| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).at(position));
-    match interval.fixed_micros() {
-        None => invalid(format!("{what} must have a fixed length, without months or years")),
-        Some(micros) => match u64::try_from(micros) {
-            Ok(micros) => Ok(Duration::from_micros(micros)),
-            Err(_) => invalid(format!("{what} must not be negative")),
-        },
-    }
 }
 
 impl Watermark {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::state::key_index::NEVER;
 
 /// The times of a monotone key column in the watermark's unit: µs for timestamps, days for dates. [`NEVER`] for NULL.
-pub(in crate::operator) fn times(column: &ArrayRef) -> Result<Vec<i64>> {
+pub(crate) fn times(column: &ArrayRef) -> Result<Vec<i64>> {
     let data = column.to_data();
     let valid = |row: usize, time: i64| if column.is_valid(row) { time } else { NEVER };
     let scaled = |per_unit: i64, units: i64| {

@@ -16,7 +16,7 @@ mod batch;
 mod build;
 mod call;
 mod checkpoint;
-pub(super) mod closing;
+pub(crate) mod closing;
 mod distinct;
 mod explain;
 mod general;
