@@ -34,7 +34,7 @@ fn every_view_equals_the_batch_answer_at_every_tick() {
     let only = std::env::var("TIDEMARK_ORACLE_ONLY").unwrap_or_default();
     let (mut failures, mut closing) = (Vec::new(), 0);
     for seed in first..first + cases {
-        if seed > first && (seed - first) % PROGRESS_EVERY == 0 {
+        if seed > first && (seed - first).is_multiple_of(PROGRESS_EVERY) {
             println!("{} cases, {} failures", seed - first, failures.len());
         }
         let case = Case::of(seed);

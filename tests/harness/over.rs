@@ -59,8 +59,8 @@ pub enum Kind {
     },
     /// GROUP BY with several sets.
     Grouping {
-        /// The sets.
-        sets: String,
+        /// Which of [`SETS`].
+        sets: usize,
         /// Calls.
         calls: Vec<String>,
     },
@@ -133,13 +133,14 @@ const RANKS: [&str; 3] = ["row_number()", "rank()", "dense_rank()"];
 const CONDITIONS: [&str; 7] =
     ["rn = 1", "rn <= 1", "rn <= 3", "rn < 3", "rn BETWEEN 1 AND 2", "rn BETWEEN 2 AND 4", "3 >= rn AND v > 0"];
 const LIMITS: [&str; 5] = ["LIMIT 1", "LIMIT 5", "LIMIT 3 OFFSET 2", "FETCH FIRST 4 ROWS ONLY", "OFFSET 3"];
-const SETS: [&str; 6] = [
-    "ROLLUP (k, g)",
-    "CUBE (k, b)",
-    "GROUPING SETS ((k, g), (g), ())",
-    "GROUPING SETS ((k), (b), (k))",
-    "k, ROLLUP (g, b)",
-    "ROLLUP (v % 2, k)",
+/// GROUP BY with several sets, and the sets it stands for.
+const SETS: [(&str, &[&[&str]]); 6] = [
+    ("ROLLUP (k, g)", &[&["k", "g"], &["k"], &[]]),
+    ("CUBE (k, b)", &[&["k", "b"], &["k"], &["b"], &[]]),
+    ("GROUPING SETS ((k, g), (g), ())", &[&["k", "g"], &["g"], &[]]),
+    ("GROUPING SETS ((k), (b), (k))", &[&["k"], &["b"], &["k"]]),
+    ("k, ROLLUP (g, b)", &[&["k", "g", "b"], &["k", "g"], &["k"]]),
+    ("ROLLUP (v % 2, k)", &[&["v % 2", "k"], &["v % 2"], &[]]),
 ];
 const GROUPED: [&str; 6] = [
     "count(*) AS n",
@@ -190,7 +191,19 @@ impl Over {
 
     /// The SELECT.
     pub fn text(&self) -> String {
-        let text = self.body();
+        self.counted(self.body())
+    }
+
+    /// The SELECT whose answer the batch gives: grouping sets said as the GROUP BYs they stand for, which needs neither our
+    /// expansion nor DataFusion's.
+    pub fn batch_text(&self) -> String {
+        self.counted(match &self.kind {
+            Kind::Grouping { sets, calls } => self.each_set(*sets, calls),
+            _ => self.body(),
+        })
+    }
+
+    fn counted(&self, text: String) -> String {
         if !self.counted {
             return text;
         }
@@ -229,10 +242,10 @@ impl Over {
                 format!("SELECT DISTINCT ON ({on}) {items} FROM {from}{filter}{order}")
             }
             Kind::Grouping { sets, calls } => {
-                let keys: Vec<_> = ["k", "g", "b", "v % 2"].into_iter().filter(|key| names(sets, key)).collect();
+                let (text, keys) = (SETS[*sets].0, keys(*sets));
                 let (keys, first) = (keys.join(", "), keys[0]);
                 format!(
-                    "SELECT {keys}, grouping({first}) AS level, {} FROM {from}{filter} GROUP BY {sets}",
+                    "SELECT {keys}, grouping({first}) AS level, {} FROM {from}{filter} GROUP BY {text}",
                     calls.join(", ")
                 )
             }
@@ -242,6 +255,19 @@ impl Over {
                 format!("SELECT {items} FROM {from}{filter} {word} SELECT {items} FROM {other}{others}")
             }
         }
+    }
+
+    fn each_set(&self, sets: usize, calls: &[String]) -> String {
+        let (from, calls, keys) = (RELATIONS[self.from], calls.join(", "), keys(sets));
+        let filter = self.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+        let selects = SETS[sets].1.iter().map(|set| {
+            let shown = |key: &&str| format!("{} AS \"{key}\"", if set.contains(key) { key } else { "NULL" });
+            let shown = keys.iter().map(shown).collect::<Vec<_>>().join(", ");
+            let level = i32::from(!set.contains(&keys[0]));
+            let group = if set.is_empty() { String::new() } else { format!(" GROUP BY {}", set.join(", ")) };
+            format!("SELECT {shown}, CAST({level} AS INTEGER) AS level, {calls} FROM {from}{filter}{group}")
+        });
+        selects.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
     /// Bodies that are a little smaller.
@@ -261,9 +287,7 @@ impl Over {
             Kind::SetOperation { word, other, filter: Some(_) } => {
                 vec![Kind::SetOperation { word: word.clone(), other: *other, filter: None }]
             }
-            Kind::Grouping { sets, calls } => {
-                fewer(calls).map(|calls| Kind::Grouping { sets: sets.clone(), calls }).collect()
-            }
+            Kind::Grouping { sets, calls } => fewer(calls).map(|calls| Kind::Grouping { sets: *sets, calls }).collect(),
             _ => Vec::new(),
         };
         all.extend(kinds.into_iter().map(|kind| Self { kind, ..self.clone() }));
@@ -296,7 +320,7 @@ impl Kind {
             7 => {
                 Self::DistinctOn { on: some(rng, &["k", "g", "b"], 1, 2), order: rng.random_bool(0.7).then_some(order) }
             }
-            8 => Self::Grouping { sets: pick(rng, &SETS), calls: some(rng, &GROUPED, 1, 3) },
+            8 => Self::Grouping { sets: rng.random_range(0..SETS.len()), calls: some(rng, &GROUPED, 1, 3) },
             _ => Self::SetOperation {
                 word: pick(rng, &WORDS),
                 other: rng.random_range(0..RELATIONS.len()),
@@ -328,8 +352,9 @@ fn over(partition: &[String], order: Option<&str>, frame: &str) -> String {
 }
 
 /// True if `sets` names the column or expression.
-fn names(sets: &str, key: &str) -> bool {
-    sets.split(|c: char| matches!(c, '(' | ')' | ',')).any(|part| part.trim() == key)
+/// The keys of one of [`SETS`], in the order they are shown in.
+fn keys(sets: usize) -> Vec<&'static str> {
+    ["k", "g", "b", "v % 2"].into_iter().filter(|key| SETS[sets].1.iter().any(|set| set.contains(key))).collect()
 }
 
 fn fewer<T: Clone>(items: &[T]) -> impl Iterator<Item = Vec<T>> {

@@ -203,7 +203,11 @@ impl Query {
 
     /// The SELECT whose answer the batch gives; the same one where it can.
     fn batch_text(&self) -> String {
-        if let Shape::Windowed(windowed) = &self.shape { windowed.batch_text() } else { self.text() }
+        match &self.shape {
+            Shape::Windowed(windowed) => windowed.batch_text(),
+            Shape::Over(over) => over.batch_text(),
+            _ => self.text(),
+        }
     }
 
     /// Whether it reads the second source.

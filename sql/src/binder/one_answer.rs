@@ -3,11 +3,13 @@
 //! In goes a typed plan, out comes one with the same columns whose answer is a function of its input rows:
 //! - rows that tie in the ORDER BY of a window or of a LIMIT are ordered by the other columns ([`ties`]),
 //! - DISTINCT ON takes whole rows, the first of each group ([`distinct_on`]),
-//! - INTERSECT ALL and EXCEPT ALL count rows ([`multiset`]).
+//! - INTERSECT ALL and EXCEPT ALL count rows ([`multiset`]),
+//! - grouping sets are the GROUP BYs of their sets beside each other ([`grouping_sets`]).
 //!
 //! A view's plan and the same SELECT run by hand both come through here, so they agree.
 
 mod distinct_on;
+mod grouping_sets;
 pub(crate) mod multiset;
 mod ties;
 
@@ -26,6 +28,7 @@ pub(super) fn give(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
         LogicalPlan::Distinct(Distinct::On(on)) => Ok(Transformed::yes(distinct_on::first_rows(on)?)),
         LogicalPlan::Projection(projection) => ties::of_windows(projection),
         LogicalPlan::Limit(limit) => ties::of_limit(limit),
+        LogicalPlan::Aggregate(aggregate) => grouping_sets::expand(aggregate),
         LogicalPlan::Join(join) => multiset::counted(join),
         other => Ok(Transformed::no(other)),
     })?;

@@ -11,7 +11,6 @@
 mod aggregate;
 mod consolidated;
 mod derived_keys;
-mod grouping_sets;
 mod hop;
 mod join;
 mod keyed_window;

@@ -17,9 +17,9 @@ use engine::dataflow::window::WindowNode;
 
 use super::hop::substitute;
 use super::monotone::{bound_of, is_time};
+use super::refusal;
 use super::rewrite::{Node, Rewriter, weight, with_weight};
 use super::set_operation::SetOperationMark;
-use super::{grouping_sets, refusal};
 use crate::binder::HIDDEN;
 use crate::binder::one_answer::ORDER;
 use crate::error::SqlError;
@@ -35,7 +35,7 @@ pub(super) struct Keyed {
 }
 
 impl Rewriter {
-    /// Rewrites a node that keeps rows by key, or expands into one that the others know; `None` for the rest.
+    /// Rewrites a node that keeps rows by key; `None` for the rest.
     pub(super) fn over(&mut self, plan: &LogicalPlan) -> Result<Option<Node>, SqlError> {
         if let Some(node) = self.top_n(plan)? {
             return Ok(Some(node));
@@ -43,10 +43,6 @@ impl Rewriter {
         match plan {
             LogicalPlan::Window(_) => self.window(plan).map(Some),
             LogicalPlan::Limit(limit) => self.limit(limit, plan).map(Some),
-            LogicalPlan::Aggregate(aggregate) => match grouping_sets::expand(aggregate)? {
-                Some(expanded) => self.rewrite(&expanded).map(Some),
-                None => Ok(None),
-            },
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<SetOperationMark>() {
                 Some(mark) => self.set_operation(mark, plan).map(Some),
                 None => match KeyedWindow::of(plan) {

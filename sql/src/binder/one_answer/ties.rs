@@ -162,6 +162,8 @@ enum Put {
 /// Puts window functions on top of `plan`, those with one order together.
 fn put_windows(mut plan: LogicalPlan, windows: Vec<Expr>, ties: &[Column]) -> Result<LogicalPlan> {
     let (mut plain, mut ordered): (Vec<Vec<Expr>>, Vec<Vec<Expr>>) = Default::default();
+    let mut known: Vec<(WindowFunction, String)> = Vec::new();
+    let mut again = Vec::new();
     for window in windows {
         let name = window.schema_name().to_string();
         let Expr::WindowFunction(function) = window.clone().unalias() else {
@@ -172,6 +174,12 @@ fn put_windows(mut plan: LogicalPlan, windows: Vec<Expr>, ties: &[Column]) -> Re
             Put::With(function) => (function, &mut plain),
             Put::Ordered(function) => (function, &mut ordered),
         };
+        // Frames that differed may be one frame now. A plan with one function twice has no physical form.
+        if let Some((_, first)) = known.iter().find(|(other, _)| *other == function) {
+            again.push(Expr::Column(Column::from_name(first)).alias(name));
+            continue;
+        }
+        known.push((function.clone(), name.clone()));
         let params = &function.params;
         let same = |group: &&mut Vec<Expr>| sort_key(&group[0]) == Some((&params.partition_by, &params.order_by));
         let group = groups.iter_mut().find(same);
@@ -192,7 +200,12 @@ fn put_windows(mut plan: LogicalPlan, windows: Vec<Expr>, ties: &[Column]) -> Re
     for group in plain {
         plan = LogicalPlan::Window(Window::try_new(group, Arc::new(plan))?);
     }
-    Ok(plan)
+    if again.is_empty() {
+        return Ok(plan);
+    }
+    let once = plan.schema().columns().into_iter().map(Expr::Column);
+    let projected = once.chain(again).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?))
 }
 
 fn sort_key(expr: &Expr) -> Option<(&Vec<Expr>, &Vec<SortExpr>)> {

@@ -9,11 +9,15 @@
 //! ```
 //! A key that every set has is left as it is, so that a window among the keys still closes. The set without keys has a row even
 //! where there is no input, so it is an aggregate of its own, put beside the others by UNION ALL.
+//!
+//! DataFusion's own expansion takes a key for constant when its input is, though the sets without it make it NULL, and then counts
+//! groups twice (<https://github.com/apache/datafusion/issues/24421>); and it has no row for the set without keys over no input.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
@@ -21,38 +25,39 @@ use datafusion::logical_expr::{
 };
 
 use crate::binder::HIDDEN;
-use crate::error::SqlError;
 
 /// A set of keys, with its id.
 type Set<'a> = (Vec<&'a Expr>, ScalarValue);
 
-/// The aggregate over expanded rows; `None` for one without grouping sets.
+/// The aggregate over expanded rows, or the same one if it has no grouping sets.
 ///
 /// # Errors
 /// DataFusion's, for a plan it made itself.
-pub(super) fn expand(aggregate: &Aggregate) -> Result<Option<LogicalPlan>, SqlError> {
-    let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() else { return Ok(None) };
+pub(super) fn expand(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() else {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    };
     let keys = grouping_set_to_exprlist(&aggregate.group_expr)?;
     let sets = enumerate(sets);
     let id_type = aggregate.schema.field(keys.len()).data_type();
     let ids = ids(&sets, &keys).into_iter().map(|id| ScalarValue::UInt64(Some(id)).cast_to(id_type));
-    let sets = sets.into_iter().zip(ids).map(|(set, id)| Ok((set, id?))).collect::<Result<Vec<Set<'_>>, SqlError>>()?;
+    let sets = sets.into_iter().zip(ids).map(|(set, id)| Ok((set, id?))).collect::<Result<Vec<Set<'_>>>>()?;
     let (keyed, total): (Vec<Set<'_>>, Vec<Set<'_>>) = sets.into_iter().partition(|(set, _)| !set.is_empty());
     let mut plans = Vec::new();
     if !keyed.is_empty() {
-        plans.push(Arc::new(by_keys(aggregate, &keys, &keyed)?));
+        plans.push(Arc::new(by_keys(&aggregate, &keys, &keyed)?));
     }
     for (_, id) in total {
-        plans.push(Arc::new(of_all(aggregate, keys.len(), id)?));
+        plans.push(Arc::new(of_all(&aggregate, keys.len(), id)?));
     }
-    Ok(Some(match plans.len() {
+    Ok(Transformed::yes(match plans.len() {
         1 => Arc::unwrap_or_clone(plans.remove(0)),
         _ => LogicalPlan::Union(Union { inputs: plans, schema: Arc::clone(&aggregate.schema) }),
     }))
 }
 
 /// One aggregate for all sets that have keys.
-fn by_keys(aggregate: &Aggregate, keys: &[&Expr], sets: &[Set<'_>]) -> Result<LogicalPlan, SqlError> {
+fn by_keys(aggregate: &Aggregate, keys: &[&Expr], sets: &[Set<'_>]) -> Result<LogicalPlan> {
     let values: Vec<ScalarValue> = sets.iter().map(|(_, id)| id.clone()).collect();
     let name = format!("{HIDDEN}grouping");
     let list = ScalarValue::List(ScalarValue::new_list_nullable(&values, &values[0].data_type()));
@@ -81,9 +86,9 @@ fn by_keys(aggregate: &Aggregate, keys: &[&Expr], sets: &[Set<'_>]) -> Result<Lo
 }
 
 /// The aggregate of the set without keys.
-fn of_all(aggregate: &Aggregate, keys: usize, id: ScalarValue) -> Result<LogicalPlan, SqlError> {
+fn of_all(aggregate: &Aggregate, keys: usize, id: ScalarValue) -> Result<LogicalPlan> {
     let nulls = aggregate.schema.fields().iter().take(keys).map(|field| ScalarValue::try_from(field.data_type()));
-    let mut columns = nulls.map(|null| Ok(lit(null?))).collect::<Result<Vec<Expr>, SqlError>>()?;
+    let mut columns = nulls.map(|null| Ok(lit(null?))).collect::<Result<Vec<Expr>>>()?;
     columns.push(lit(id));
     if aggregate.aggr_expr.is_empty() {
         // One row with nothing computed: an aggregate has to compute something.
@@ -96,7 +101,7 @@ fn of_all(aggregate: &Aggregate, keys: usize, id: ScalarValue) -> Result<Logical
 }
 
 /// `columns` of `made` under the names of the aggregate's.
-fn renamed(aggregate: &Aggregate, columns: Vec<Expr>, made: Aggregate) -> Result<LogicalPlan, SqlError> {
+fn renamed(aggregate: &Aggregate, columns: Vec<Expr>, made: Aggregate) -> Result<LogicalPlan> {
     let named = columns.into_iter().zip(aggregate.schema.iter());
     let named = named.map(|(column, (qualifier, field))| column.alias_qualified(qualifier.cloned(), field.name()));
     let projection = Projection::try_new(named.collect(), Arc::new(LogicalPlan::Aggregate(made)))?;
