@@ -61,6 +61,16 @@ impl Delta {
         }
     }
 
+    /// What takes this delta back.
+    ///
+    /// # Errors
+    /// `Data` for a weight whose negative is no i64.
+    pub fn negated(&self) -> Result<Self> {
+        let negated = (0..self.num_rows()).map(|row| self.weight(row).checked_neg());
+        let weights = negated.collect::<Option<Vec<i64>>>().ok_or_else(|| Error::data("a weight does not fit"))?;
+        Ok(Self { rows: self.rows.clone(), weights: Weights::Signed(Int64Array::from(weights)) })
+    }
+
     /// Splits a batch from a plan edge into rows and weights; a batch without a weight column is all inserts.
     ///
     /// # Errors

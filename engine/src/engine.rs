@@ -452,14 +452,14 @@ impl Engine {
         self.ask(|reply| Command::RemoveTable(name.to_owned(), reply))
     }
 
-    /// Changes a table's rows, all in one tick or not at all. Returns when that tick is published.
+    /// Changes the rows of tables, each named once, all in one tick or not at all. Returns when that tick is published.
     ///
     /// # Errors
-    /// See [`WriteError`]; after an error nothing has changed.
-    pub fn write(&self, table: &str, change: Vec<Delta>) -> std::result::Result<(), WriteError> {
+    /// See [`WriteError`], with the table's place among the changes; after an error nothing has changed.
+    pub fn write(&self, changes: Vec<(String, Vec<Delta>)>) -> std::result::Result<(), (usize, WriteError)> {
         let (reply, answer) = sync_channel(1);
-        let stopped = || WriteError::Failed(Error::unavailable("the engine has stopped"));
-        let write = Write { table: table.to_owned(), change, reply };
+        let stopped = || (0, WriteError::Failed(Error::unavailable("the engine has stopped")));
+        let write = Write { changes, reply };
         self.commands.lock().send(Command::Write(write)).map_err(|_| stopped())?;
         answer.recv().map_err(|_| stopped())?
     }

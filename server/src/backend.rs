@@ -79,6 +79,15 @@ pub trait Backend: Send + Sync + 'static {
         schema: SchemaRef,
     ) -> Result<Outcome, SqlError>;
 
+    /// The read point as a block sees it that has written something.
+    fn with_writes(&self, point: ReadPoint, writes: &BlockWrites) -> ReadPoint;
+
+    /// Makes what a block has written everybody's, all in one tick or not at all.
+    ///
+    /// # Errors
+    /// 23505, 40001.
+    async fn commit(&self, writes: &BlockWrites) -> Result<(), SqlError>;
+
     /// True if clients may connect to `name`.
     fn database_exists(&self, name: &str) -> bool;
 
@@ -132,6 +141,8 @@ pub struct Request<'a> {
     pub read_point: &'a ReadPoint,
     /// Fires when the statement, or the rows it gave, are no longer wanted.
     pub cancel: &'a CancellationToken,
+    /// What the transaction block it is in has written so far; `None` outside a block.
+    pub block: Option<&'a BlockWrites>,
     /// Who asks.
     pub identity: &'a Identity,
     /// A place to keep what `describe` worked out for `execute`; lives as long as the prepared statement.
@@ -191,6 +202,40 @@ impl PlanSlot {
 impl fmt::Debug for PlanSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PlanSlot")
+    }
+}
+
+/// What a transaction block has written so far, as the backend keeps it. Nobody else sees it before the block's end.
+#[derive(Default)]
+pub struct BlockWrites(Mutex<Option<Arc<dyn Any + Send + Sync>>>);
+
+impl BlockWrites {
+    /// What was kept, if it is a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.lock().clone()?.downcast().ok()
+    }
+
+    /// Keeps `writes` in the place of what was kept.
+    pub fn put<T: Any + Send + Sync>(&self, writes: Arc<T>) {
+        *self.0.lock() = Some(writes);
+    }
+
+    /// True if the block has written nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_none()
+    }
+}
+
+impl Clone for BlockWrites {
+    /// What was written so far; what either writes from here on the other does not see.
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.0.lock().clone()))
+    }
+}
+
+impl fmt::Debug for BlockWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlockWrites")
     }
 }
 

@@ -87,6 +87,35 @@ def main(port):
             cursor.execute(every)
             same(list(cursor), EVERY)
         same(connection.execute("SELECT count(*) FROM final_per_minute").fetchone(), (1,))
+
+    # Writes, in transactions as psycopg begins them by itself.
+    with psycopg.connect(where) as connection, psycopg.connect(where, autocommit=True) as other:
+        other.execute("CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, at timestamptz, tags text[])")
+        count = "SELECT count(*) FROM people"
+        with connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO people VALUES (%s, %s, %s, %s)", [(1, "ann", TEN, ["a"]), (2, "bob", None, None)])
+        for format, types in [("TEXT", None), ("BINARY", ["int4", "text", "timestamptz", "text[]"])]:
+            with connection.cursor() as cursor:
+                with cursor.copy(f"COPY people FROM STDIN (FORMAT {format})") as copy:
+                    if types:
+                        copy.set_types(types)
+                    for n in range(1000):
+                        copy.write_row((n + (10_000 if types else 100_000), f"tab\t{n}", TEN, ["x", "y"]))
+                same(cursor.rowcount, 1000)
+        same(connection.execute(count).fetchone(), (2002,))
+        same(other.execute(count).fetchone(), (0,))
+        connection.commit()
+        same(other.execute(count).fetchone(), (2002,))
+        same(other.execute("SELECT * FROM people WHERE id = 10007").fetchone(), (10007, "tab\t7", TEN, ["x", "y"]))
+        try:
+            with connection.transaction():
+                connection.execute("UPDATE people SET name = 'mine' WHERE id = 1")
+                other.execute("UPDATE people SET name = 'theirs' WHERE id = 1")
+            raise AssertionError("two writers of one row")
+        except psycopg.errors.SerializationFailure:
+            pass
+        connection.rollback()
+        same(connection.execute("SELECT name FROM people WHERE id = 1").fetchone(), ("theirs",))
     print("done")
 
 

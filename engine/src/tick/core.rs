@@ -177,6 +177,10 @@ fn failure_of(name: &str, cause: &str) -> String {
     format!("the materialized view \"{name}{READS_FAILED}{root}")
 }
 
+fn dropped(table: &str) -> WriteError {
+    WriteError::Conflict(Error::conflict(format!("table \"{table}\" was dropped")))
+}
+
 /// The views' names, each after those it reads.
 fn in_order(views: &BTreeMap<String, RunningView>) -> Vec<String> {
     let (mut order, mut placed) = (Vec::with_capacity(views.len()), BTreeSet::new());
@@ -401,13 +405,35 @@ impl Core {
         self.tables.remove(name);
     }
 
-    /// Takes a statement's change into a table. It is seen with the next tick, which must be the next thing to come.
+    /// Takes the changes of a statement or transaction into tables, each named once. They are seen with the next tick, which must
+    /// be the next thing to come.
     ///
     /// # Errors
-    /// See [`WriteError`]; after an error nothing has changed.
-    pub fn write(&mut self, table: &str, change: &[Delta]) -> std::result::Result<(), WriteError> {
-        let gone = || WriteError::Conflict(Error::conflict(format!("table \"{table}\" was dropped")));
-        self.tables.get_mut(table).ok_or_else(gone)?.write(self.tick.next(), change)
+    /// See [`WriteError`], with the table's place among the changes; after an error nothing has changed.
+    pub fn write(&mut self, changes: &[(String, Vec<Delta>)]) -> std::result::Result<(), (usize, WriteError)> {
+        for (place, (table, change)) in changes.iter().enumerate() {
+            let Err(error) = self.write_one(table, change) else { continue };
+            for (table, change) in &changes[..place] {
+                let back = change.iter().map(Delta::negated).collect::<Result<Vec<_>>>();
+                let undone = back.map_err(WriteError::from).and_then(|back| self.write_one(table, &back));
+                undone.map_err(|error| (place, error))?;
+            }
+            return Err((place, error));
+        }
+        Ok(())
+    }
+
+    fn write_one(&mut self, table: &str, change: &[Delta]) -> std::result::Result<(), WriteError> {
+        let tick = self.tick.next();
+        self.tables.get_mut(table).ok_or_else(|| dropped(table))?.write(tick, change)
+    }
+
+    /// Says whether a consolidated change would leave a table with a key twice.
+    ///
+    /// # Errors
+    /// See [`RunningTable::check_keys`]; `Conflict` if the table is gone.
+    pub fn check_keys(&self, table: &str, change: &Delta) -> std::result::Result<(), WriteError> {
+        self.tables.get(table).ok_or_else(|| dropped(table))?.check_keys(change)
     }
 
     /// True if statements have written something since the last tick.

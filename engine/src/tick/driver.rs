@@ -111,14 +111,12 @@ pub struct NewView {
     pub cancelled: Arc<AtomicBool>,
 }
 
-/// What one statement writes to a table. It is answered when the tick that holds it is published.
+/// What one statement or transaction writes to tables. It is answered when the tick that holds it is published.
 pub struct Write {
-    /// The table.
-    pub table: String,
-    /// The change.
-    pub change: Vec<Delta>,
-    /// Where to answer.
-    pub reply: SyncSender<std::result::Result<(), WriteError>>,
+    /// Tables, each once, and their changes.
+    pub changes: Vec<(String, Vec<Delta>)>,
+    /// Where to answer; an error with the table's place among the changes.
+    pub reply: SyncSender<std::result::Result<(), (usize, WriteError)>>,
 }
 
 /// The running readers by source, for those outside the tick thread who want to know how a source stands.
@@ -403,8 +401,8 @@ impl Driver {
     /// sources materialise from this cut on.
     fn tick(&mut self, used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
         let mut written = Vec::new();
-        for Write { table, change, reply } in std::mem::take(&mut self.writes) {
-            match self.core.write(&table, &change) {
+        for Write { changes, reply } in std::mem::take(&mut self.writes) {
+            match self.core.write(&changes) {
                 Ok(()) => written.push(reply),
                 // An answer nobody waits for any more is no error: the caller was cancelled.
                 Err(error) => _ = reply.send(Err(error)),
@@ -414,7 +412,7 @@ impl Driver {
         for reply in written {
             let _ = reply.send(match &ticked {
                 Ok(_) => Ok(()),
-                Err(error) => Err(WriteError::Failed(Error::internal(format!("the tick failed: {error}")))),
+                Err(error) => Err((0, WriteError::Failed(Error::internal(format!("the tick failed: {error}"))))),
             });
         }
         ticked

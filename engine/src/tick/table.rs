@@ -116,6 +116,14 @@ impl RunningTable {
         Ok(())
     }
 
+    /// Says whether a change would leave a key there twice; rows that it retracts are not looked for.
+    ///
+    /// # Errors
+    /// `Duplicate`; `Failed` for rows that are not the table's.
+    pub fn check_keys(&self, change: &Delta) -> std::result::Result<(), WriteError> {
+        self.key.as_ref().map_or(Ok(()), |key| key.after(change).map(drop))
+    }
+
     /// True if the next tick changes it.
     pub fn has_change(&self) -> bool {
         !self.waiting.is_empty()

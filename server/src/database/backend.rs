@@ -15,13 +15,14 @@ use engine::time::TickId;
 use sql::SqlError;
 use sql::statement::{Parsed, Statement};
 
+use super::block::OwnWrites;
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
 use super::{Database, Reading, blocking, show, subscribe, verify};
 use crate::backend::{
-    Backend, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag, ScramVerifier,
-    StatementResult,
+    Backend, BlockWrites, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag,
+    ScramVerifier, StatementResult,
 };
 
 /// The one database.
@@ -126,6 +127,22 @@ impl Backend for Database {
         };
         let copied = MemTable::try_new(schema, vec![rows])?;
         self.write(write, request, &asker_of(request), vec![], Some(Arc::new(copied))).await
+    }
+
+    fn with_writes(&self, point: ReadPoint, writes: &BlockWrites) -> ReadPoint {
+        match (point.state.clone().downcast::<Reading>(), writes.get::<OwnWrites>()) {
+            (Ok(reading), Some(own)) => {
+                ReadPoint { state: Arc::new(Reading { own, ..reading.as_ref().clone() }), ..point }
+            }
+            _ => point,
+        }
+    }
+
+    async fn commit(&self, writes: &BlockWrites) -> Result<(), SqlError> {
+        match writes.get::<OwnWrites>() {
+            Some(own) => self.commit_block(&own).await,
+            None => Ok(()),
+        }
     }
 
     fn database_exists(&self, name: &str) -> bool {

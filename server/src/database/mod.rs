@@ -4,6 +4,7 @@
 //! the newest catalog; a SELECT works on the catalog and the snapshot of its read point and takes no lock at all.
 
 mod backend;
+mod block;
 mod catalog_query;
 mod change;
 mod definitions;
@@ -39,6 +40,7 @@ use sql::catalog::Catalog;
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
+use self::block::OwnWrites;
 use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
 use crate::session::registry::Sessions;
@@ -58,6 +60,8 @@ pub struct Reading {
     pub snapshot: Arc<Snapshot>,
     /// The tick is not the newest: what the snapshot does not hold, such as a topic, cannot be read at it.
     pub earlier: bool,
+    /// What the transaction block that reads has written itself.
+    pub own: Arc<OwnWrites>,
 }
 
 /// The database.
@@ -142,7 +146,7 @@ impl Database {
             let catalog = self.catalog();
             let snapshot = self.engine.snapshot();
             if self.catalog().version() == catalog.version() {
-                return Reading { catalog, snapshot, earlier: false };
+                return Reading { catalog, snapshot, earlier: false, own: Arc::default() };
             }
         }
     }

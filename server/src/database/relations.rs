@@ -24,6 +24,7 @@ use sql::binder::{Relation, Relations};
 use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::{SqlError, SqlState};
 
+use super::block::ChangedTable;
 use super::{Reading, source, system};
 
 /// True for the schema that users' objects are in, named or not.
@@ -207,7 +208,10 @@ impl Relations for ReadRelations<'_> {
                 }
                 let rows = view.map(|view| view.rows.clone());
                 let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema_of(&object.columns)));
-                Some(Relation::Table(Arc::new(SnapshotTable::new(rows))))
+                Some(Relation::Table(match self.reading.own.change_of(name) {
+                    Some(change) => Arc::new(ChangedTable::new(rows, change.clone())),
+                    None => Arc::new(SnapshotTable::new(rows)),
+                }))
             }
         }
     }

@@ -30,11 +30,12 @@ use sql::write::{self, COPIED, EXCLUDED, Rows};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
+use super::backend::reading_at;
 use super::catalog_query::Asker;
 use super::query::{PlannedQuery, bind};
 use super::relations::{ReadRelations, schema_of};
-use super::{Database, Reading, blocking};
-use crate::backend::{Outcome, Request, Settings};
+use super::{Database, Reading, block, blocking};
+use crate::backend::{BlockWrites, Outcome, Request, Settings};
 use crate::pg::text_of_row;
 
 /// How often a statement is run again because others wrote what it depends on.
@@ -113,6 +114,11 @@ impl Database {
             WriteAction::Insert { conflict, .. } => conflict.as_ref(),
             _ => None,
         };
+        if let Some(block) = request.block {
+            let reading = reading_at(request.read_point)?;
+            let at = (reading.as_ref(), asker, copied.as_ref());
+            return self.write_in_block(write, request, at, &parameters, block).await;
+        }
         let depends = conflict.is_some() || !matches!(write.action, WriteAction::Insert { .. });
         let _writing = match depends {
             true => tokio::select! {
@@ -134,7 +140,7 @@ impl Database {
                 return Ok(done());
             }
             let (engine, name) = (self.engine.clone(), write.table.name.clone());
-            match blocking(move || Ok(engine.write(&name, deltas))).await? {
+            match blocking(move || Ok(engine.write(vec![(name, deltas)]))).await?.map_err(|(_, error)| error) {
                 Ok(()) => return Ok(done()),
                 // The key came after the rows were read.
                 Err(WriteError::Duplicate { .. }) if conflict.is_some() && self.has_changed(&object.name, &reading) => {
@@ -146,6 +152,34 @@ impl Database {
         }
         Err(SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent writes")
             .hint("Run the statement again."))
+    }
+
+    /// Runs a writing statement of a transaction block: at the block's read point, for the block alone.
+    async fn write_in_block(
+        &self,
+        write: &Write,
+        request: &Request<'_>,
+        (reading, asker, copied): (&Reading, &Asker, Option<&Arc<dyn TableProvider>>),
+        parameters: &[ScalarValue],
+        block: &BlockWrites,
+    ) -> Result<Outcome, SqlError> {
+        let (object, table) = target(&reading.catalog, write)?;
+        let planned = self.plan_write(write, object, table, request, (reading, asker, copied))?;
+        let Change { deltas, rows } = self.change_of(write, &planned, request, reading, parameters).await?;
+        let own = reading.own.with(object, reading, &deltas)?;
+        if let Some(change) = own.change_of(&object.name) {
+            let (name, change) = (object.name.clone(), change.clone());
+            let engine = self.engine.clone();
+            let checked = blocking(move || Ok(engine.with_core(move |core| core.check_keys(&name, &change))?)).await?;
+            match checked {
+                Ok(()) => {}
+                Err(WriteError::Duplicate { key }) => return Err(duplicate(table, &key, request.settings)),
+                Err(WriteError::Conflict(_)) => return Err(block::conflict()),
+                Err(WriteError::Failed(error)) => return Err(error.into()),
+            }
+        }
+        block.put(Arc::new(own));
+        Ok(Outcome::done(tag(write, rows)))
     }
 
     /// True if a table has changed since a reading.
@@ -275,13 +309,10 @@ impl Database {
         let mut first: HashSet<&[u8]> = HashSet::with_capacity(proposed.num_rows());
         let is_first: Vec<bool> = (0..proposed.num_rows()).map(|row| first.insert(wanted.row(row).data())).collect();
         let mut present: HashSet<Vec<u8>> = HashSet::new();
-        if let Some(view) = reading.snapshot.view(&planned.object.name) {
-            for batch in view.rows.scan(Some(&table.primary_key)) {
-                let batch = batch?;
-                let there = keys.convert(batch.columns())?;
-                let there = (0..batch.num_rows()).map(|row| there.row(row).data().to_vec());
-                present.extend(there.filter(|key| first.contains(key.as_slice())));
-            }
+        for batch in block::keys_there(reading, &planned.object.name, &table.primary_key)? {
+            let there = keys.convert(batch.columns())?;
+            let there = (0..batch.num_rows()).map(|row| there.row(row).data().to_vec());
+            present.extend(there.filter(|key| first.contains(key.as_slice())));
         }
         let free = |row: usize| !present.contains(wanted.row(row).data());
         let comes: BooleanArray = (0..proposed.num_rows()).map(|row| Some(is_first[row] && free(row))).collect();
@@ -425,7 +456,7 @@ fn retracted(rows: RecordBatch) -> Delta {
     Delta { rows, weights }
 }
 
-fn duplicate(table: &CreateTable, key: &RecordBatch, settings: &Settings) -> SqlError {
+pub(super) fn duplicate(table: &CreateTable, key: &RecordBatch, settings: &Settings) -> SqlError {
     let names: Vec<_> = table.primary_key.iter().map(|column| table.columns[*column].name().as_str()).collect();
     let name = write::constraint_name(&table.name);
     let error =

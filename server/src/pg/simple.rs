@@ -92,7 +92,7 @@ impl Connection {
 fn is_droppable(prepared: &Prepared) -> bool {
     use sql::statement::Statement;
     match (&prepared.parsed, &prepared.command) {
-        (_, Some(command)) => !matches!(command, Command::Set { .. } | Command::Reset(_)),
+        (_, Some(command)) => !matches!(command, Command::Set { .. } | Command::Reset(_) | Command::Commit { .. }),
         (Some(parsed), None) => {
             use Statement::{Explain, Flush, Query, Subscribe, Verify, Wait};
             matches!(parsed.statement, Query(_) | Explain(_) | Flush | Verify(_) | Wait(_) | Subscribe(_))

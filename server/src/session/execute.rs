@@ -60,6 +60,8 @@ impl Session {
         self.check_may_write(definition, write)?;
         let reads = matches!(statement.statement, Statement::Query(_) | Statement::Explain(_));
         let as_of = statement.as_of_tick.filter(|_| reads);
+        // What a block writes depends on what it sees, from then on.
+        let reads = reads || (write.is_some() && self.transaction.state() == State::Block);
         let read_point = match as_of {
             Some(tick) => self.backend.read_point_at(tick)?,
             None => self.transaction.read_point(self.backend.as_ref(), reads)?,
@@ -72,12 +74,14 @@ impl Session {
             settings: &self.settings,
             read_point: &read_point,
             cancel: &token,
+            block: self.transaction.writes(),
             identity: &self.identity,
             plan,
         };
         let outcome = self.backend.execute(&request, parameters).await?;
         match &statement.statement {
-            Statement::Flush | Statement::Wait(_) | Statement::Write(_) => self.transaction.refresh(),
+            Statement::Flush | Statement::Wait(_) => self.transaction.refresh(),
+            Statement::Write(_) => self.wrote(),
             _ if definition.is_some() => self.transaction.defined(),
             _ => {}
         }
@@ -94,19 +98,20 @@ impl Session {
     /// Checks that the transaction lets a statement define, or write, something.
     ///
     /// # Errors
-    /// 25006, 0A000.
+    /// 25006.
     fn check_may_write(&self, definition: Option<&str>, write: Option<&str>) -> Result<(), SqlError> {
         if let Some(tag) = definition.or(write).filter(|_| self.transaction.is_read_only()) {
             let message = format!("cannot execute {tag} in a read-only transaction");
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }
-        if let Some(tag) = write.filter(|_| self.transaction.state() == State::Block) {
-            let error = SqlError::unsupported(format!("{tag} in a transaction block is not supported"));
-            return Err(
-                error.hint("A write commits by itself, and ROLLBACK could not take it back: run it outside the block.")
-            );
-        }
         Ok(())
+    }
+
+    /// A statement has written: outside a block at once, and the next read sees it.
+    fn wrote(&mut self) {
+        if self.transaction.state() != State::Block {
+            self.transaction.refresh();
+        }
     }
 
     async fn run(
@@ -124,7 +129,7 @@ impl Session {
             | Command::Release(_)
             | Command::RollbackTo(_)
             | Command::SetTransaction(_)
-            | Command::SetCharacteristics(_) => self.run_transaction(command)?,
+            | Command::SetCharacteristics(_) => self.run_transaction(command).await?,
             Command::Set { name, value, local } => {
                 self.set(name, value.as_deref(), *local).await?;
                 "SET"
@@ -190,7 +195,7 @@ impl Session {
         Ok(Started::Done(tag.to_owned()))
     }
 
-    fn run_transaction(&mut self, command: &Command) -> Result<&'static str, SqlError> {
+    async fn run_transaction(&mut self, command: &Command) -> Result<&'static str, SqlError> {
         match command {
             Command::Begin { modes, tag } => {
                 let notice = self.transaction.begin(modes)?;
@@ -198,6 +203,7 @@ impl Session {
                 return Ok(tag);
             }
             Command::Commit { chain } => {
+                self.commit_writes().await?;
                 let ended = self.transaction.commit(*chain)?;
                 return Ok(if self.ended(ended) == End::Committed { "COMMIT" } else { "ROLLBACK" });
             }
@@ -238,6 +244,20 @@ impl Session {
             _ => {}
         }
         Ok("SET")
+    }
+
+    /// Makes what a block has written everybody's. A block that cannot is over, as after ROLLBACK.
+    async fn commit_writes(&mut self) -> Result<(), SqlError> {
+        let writes = match self.transaction.writes() {
+            Some(writes) if self.transaction.state() == State::Block && !writes.is_empty() => writes.clone(),
+            _ => return Ok(()),
+        };
+        let committed = self.backend.commit(&writes).await;
+        if committed.is_err() {
+            let ended = self.transaction.rollback(false)?;
+            self.ended(ended);
+        }
+        committed
     }
 
     fn ended(&mut self, (end, notice): (End, Option<Notice>)) -> End {
@@ -467,19 +487,21 @@ impl Session {
         schema: SchemaRef,
         token: &CancellationToken,
     ) -> Result<(), SqlError> {
-        let read_point = self.transaction.read_point(self.backend.as_ref(), false)?;
+        let in_block = self.transaction.state() == State::Block;
+        let read_point = self.transaction.read_point(self.backend.as_ref(), in_block)?;
         let request = Request {
             statement: insert,
             parameter_types: &[],
             settings: &self.settings,
             read_point: &read_point,
             cancel: token,
+            block: self.transaction.writes(),
             identity: &self.identity,
             plan: &PlanSlot::default(),
         };
         let inserted = self.backend.insert_copied(&request, rows, schema).await;
         let outcome = inserted.map_err(|error| SqlError { position: None, ..error })?;
-        self.transaction.refresh();
+        self.wrote();
         self.notices.extend(outcome.notices);
         Ok(())
     }

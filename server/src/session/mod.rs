@@ -122,6 +122,7 @@ impl Session {
             settings: &self.settings,
             read_point: &read_point,
             cancel: token,
+            block: self.transaction.writes(),
             identity: &self.identity,
             plan,
         };

@@ -1,14 +1,15 @@
 //! The transaction a session is in: none, one of its own for a query string or a pipeline, or a block.
 //!
-//! Reading is all there is to isolate, and one [`ReadPoint`] for the whole transaction does it: whatever level is
-//! asked for, the answers are serializable. The point is fixed by the first read and let go by a definition made
-//! inside the transaction, since what was just created must be visible. Definitions apply at once; a rollback
-//! cannot take them back and says so.
+//! One [`ReadPoint`] for the whole transaction, whatever level is asked for, and on top of it what the block has written
+//! itself: that is repeatable read, or snapshot isolation. The point is fixed by the first read and let go by a definition made
+//! inside the transaction, since what was just created must be visible. What a block writes is nobody else's before COMMIT,
+//! which fails if others have changed the same rows since. Definitions apply at once; a rollback cannot take them back and says
+//! so.
 
 use sql::{SqlError, SqlState};
 
 use super::settings::Settings;
-use crate::backend::{Backend, Notice, ReadPoint};
+use crate::backend::{Backend, BlockWrites, Notice, ReadPoint};
 
 /// Where a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,8 @@ pub(crate) enum End {
 pub(crate) struct Transaction {
     state: State,
     settings: Settings,
-    savepoints: Vec<String>,
+    savepoints: Vec<(String, BlockWrites)>,
+    writes: BlockWrites,
     read_point: Option<ReadPoint>,
     /// Something was created or dropped in it.
     defined: bool,
@@ -50,7 +52,8 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { state: State::Idle, settings, savepoints: Vec::new(), read_point: None, defined: false }
+        let (savepoints, writes) = (Vec::new(), BlockWrites::default());
+        Self { state: State::Idle, settings, savepoints, writes, read_point: None, defined: false }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -76,6 +79,16 @@ impl Transaction {
     /// # Errors
     /// 22023 if the tick of `as_of_tick` is not kept.
     pub(crate) fn read_point(&mut self, backend: &dyn Backend, fix: bool) -> Result<ReadPoint, SqlError> {
+        let point = self.point_of_others(backend, fix)?;
+        Ok(if self.writes.is_empty() { point } else { backend.with_writes(point, &self.writes) })
+    }
+
+    /// What the block has written so far; `None` outside a block.
+    pub(crate) fn writes(&self) -> Option<&BlockWrites> {
+        matches!(self.state, State::Block | State::Failed).then_some(&self.writes)
+    }
+
+    fn point_of_others(&mut self, backend: &dyn Backend, fix: bool) -> Result<ReadPoint, SqlError> {
         if let Some(point) = &self.read_point {
             return Ok(point.clone());
         }
@@ -221,6 +234,7 @@ impl Transaction {
         let lost = end == End::RolledBack && self.defined;
         self.state = State::Idle;
         self.savepoints.clear();
+        self.writes = BlockWrites::default();
         self.read_point = None;
         self.defined = false;
         if let Some((isolation, read_only)) = chained {
@@ -239,7 +253,7 @@ impl Transaction {
     pub(crate) fn savepoint(&mut self, name: String) -> Result<(), SqlError> {
         match self.state {
             State::Block => {
-                self.savepoints.push(name);
+                self.savepoints.push((name, self.writes.clone()));
                 self.settings.savepoint();
                 Ok(())
             }
@@ -268,6 +282,7 @@ impl Transaction {
             State::Block | State::Failed => {
                 let depth = self.find_savepoint(name)?;
                 self.savepoints.truncate(depth);
+                self.writes = self.savepoints.last().map(|(_, writes)| writes.clone()).unwrap_or_default();
                 self.settings.rollback_to(depth);
                 self.state = State::Block;
                 Ok(depth)
@@ -278,7 +293,7 @@ impl Transaction {
 
     /// The newest savepoint of that name, counted from 1.
     fn find_savepoint(&self, name: &str) -> Result<usize, SqlError> {
-        let found = self.savepoints.iter().rposition(|savepoint| savepoint == name);
+        let found = self.savepoints.iter().rposition(|(savepoint, _)| savepoint == name);
         found
             .map(|index| index + 1)
             .ok_or_else(|| SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist")))

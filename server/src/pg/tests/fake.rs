@@ -206,6 +206,14 @@ impl Backend for Fake {
         Ok(Description { parameters, columns: Some(plan.schema().fields().iter().cloned().collect()) })
     }
 
+    fn with_writes(&self, point: ReadPoint, _: &BlockWrites) -> ReadPoint {
+        point
+    }
+
+    async fn commit(&self, _: &BlockWrites) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     async fn insert_copied(
         &self,
         _request: &Request<'_>,
