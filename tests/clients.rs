@@ -2,6 +2,8 @@
 //!
 //! Where a client is not installed or cannot be fetched, its tests say so on stderr, uncaptured, and pass.
 
+#[path = "clients/bank.rs"]
+mod bank;
 #[path = "clients/jdbc.rs"]
 mod jdbc;
 #[path = "clients/psql.rs"]

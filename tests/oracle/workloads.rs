@@ -1,0 +1,64 @@
+//! The standard workloads, each query a materialized view: equal to the batch answer at every tick that is compared.
+//!
+//! `TIDEMARK_NEXMARK_EVENTS` and `TIDEMARK_TPCH_CHANGES` say how many records there are, `TIDEMARK_WORKLOAD_TICKS` in
+//! about how many ticks, `TIDEMARK_WORKLOAD_COMPARED` how many of these are compared, `TIDEMARK_WORKLOAD_SEED` and
+//! `TIDEMARK_WORKLOAD_SEEDS` which run is the first, and how many there are.
+
+use std::path::Path;
+
+use harness::workload::{Drive, Produced, Report};
+use harness::{nexmark, tpch};
+
+use super::{runtime, setting};
+
+/// Every view of a script over the records of some seeds.
+fn run(script: &str, ticks: u64, compared: u64, records: impl Fn(u64, i32) -> Vec<Produced>) {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(script);
+    let text = std::fs::read_to_string(&path).expect("the workloads are beside the tests");
+    let first = setting("TIDEMARK_WORKLOAD_SEED", 1);
+    for seed in first..first + setting("TIDEMARK_WORKLOAD_SEEDS", 1) {
+        let partitions = [1, 3, 2][seed as usize % 3];
+        let drive = Drive {
+            seed,
+            partitions,
+            ticks: setting("TIDEMARK_WORKLOAD_TICKS", ticks) as usize,
+            compared: setting("TIDEMARK_WORKLOAD_COMPARED", compared) as usize,
+        };
+        let records = records(seed, partitions);
+        let report = drive.run(&text, &records).unwrap_or_else(|error| panic!("{script}, seed {seed}: {error}"));
+        println!(
+            "{script}, seed {seed}: {} records, {} late, {} ticks, {} compared; {:.1?} in ticks, {:.1?} in batches",
+            records.len(),
+            report.late.values().sum::<u64>(),
+            report.ticks.0,
+            report.ticks.1,
+            report.spent.0,
+            report.spent.1
+        );
+        check(script, seed, &report);
+    }
+}
+
+fn check(script: &str, seed: u64, report: &Report) {
+    let empty: Vec<_> = report.rows_max.iter().filter(|(_, rows)| **rows == 0).map(|(view, _)| view).collect();
+    println!("  rows: {:?}", report.rows_max);
+    for (view, error) in report.refused.iter().chain(&report.wrong) {
+        println!("  {view}: {error}");
+    }
+    assert!(report.refused.is_empty() && report.wrong.is_empty(), "{script}, seed {seed}: see above");
+    assert!(empty.is_empty(), "{script}, seed {seed}: {empty:?} never had a row, so nothing was shown");
+}
+
+#[test]
+fn every_nexmark_query_equals_the_batch_answer() {
+    let events = setting("TIDEMARK_NEXMARK_EVENTS", 1_500) as usize;
+    run("nexmark.sql", 40, 8, |seed, partitions| nexmark::events(seed, events, partitions));
+}
+
+#[test]
+fn every_tpc_h_query_over_changing_tables_equals_the_batch_answer() {
+    let changes = setting("TIDEMARK_TPCH_CHANGES", 3_000) as usize;
+    run("tpch.sql", 40, 8, |seed, partitions| tpch::changes(seed, changes, partitions));
+}
