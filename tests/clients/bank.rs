@@ -109,7 +109,10 @@ impl Bank {
     fn served(&self) -> Served {
         let served = Served::start();
         let with = |topic: &str| {
-            format!("WITH (connector = 'kafka', bootstrap = '{}', topic = '{topic}') FORMAT JSON", self.broker.bootstrap())
+            format!(
+                "WITH (connector = 'kafka', bootstrap = '{}', topic = '{topic}') FORMAT JSON",
+                self.broker.bootstrap()
+            )
         };
         served.run(&format!(
             "CREATE SOURCE transfers (id bigint PRIMARY KEY, from_account int, to_account int, amount bigint) {} ENVELOPE UPSERT",
@@ -157,7 +160,10 @@ fn no_reader_ever_finds_a_total_but_zero() {
     assert_eq!(consumed(&served), bank.produced, "records are gone");
     let late: u64 = served.value("SELECT late FROM tidemark.sources WHERE name = 'journal'").parse().expect("a number");
     let accepted: u64 = served.value("SELECT n FROM accepted").parse().expect("a number");
-    println!("{transfers} transfers, {reads} reads, {} different states, {late} late, {accepted} accepted", states.len());
+    println!(
+        "{transfers} transfers, {reads} reads, {} different states, {late} late, {accepted} accepted",
+        states.len()
+    );
     assert_eq!(late + accepted, rounds * ROUND);
     assert!(late > 0 && states.len() > 2, "nothing moved while it was read");
     // The embedded broker has not kept more than that.

@@ -68,5 +68,8 @@ fn side(rng: &mut impl Rng, partitions: i32) -> Produced {
     let deletes = rng.random_range(0..6) == 0;
     let payload = (!deletes).then(|| format!("{{\"value\": \"v{}\"}}", rng.random_range(0..5)));
     let partition = (key % i64::from(partitions)) as i32;
-    ("side_input", Record { of_other: false, partition, skipped: 0, key: Some(key.to_string()), payload, time_shift: 0 })
+    (
+        "side_input",
+        Record { of_other: false, partition, skipped: 0, key: Some(key.to_string()), payload, time_shift: 0 },
+    )
 }

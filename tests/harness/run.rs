@@ -98,12 +98,7 @@ impl Reading {
     ///
     /// # Errors
     /// A bug.
-    pub fn new(
-        create: &CreateSource,
-        name: &str,
-        wanted: &BTreeSet<String>,
-        partitions: i32,
-    ) -> Result<Self, String> {
+    pub fn new(create: &CreateSource, name: &str, wanted: &BTreeSet<String>, partitions: i32) -> Result<Self, String> {
         let spec = ingest_spec_of(create).map_err(text)?;
         let factory = decoder_factory(create).map_err(text)?;
         let mut used = spec.clone();

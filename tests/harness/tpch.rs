@@ -64,7 +64,7 @@ const PARTS: [(&str, &str, &str, i64); 8] = [
     ("Brand#55", "WRAP CAN", "STANDARD BRUSHED BRASS", 49),
 ];
 
-const COLORS: [&str; 5] = ["green", "forest", "azure", "ivory", "salmon"];
+const COLORS: [&str; 3] = ["green", "forest", "ivory"];
 const SEGMENTS: [&str; 3] = ["BUILDING", "AUTOMOBILE", "MACHINERY"];
 const PRIORITIES: [&str; 5] = ["1-URGENT", "2-HIGH", "3-MEDIUM", "4-NOT SPECIFIED", "5-LOW"];
 const MODES: [&str; 5] = ["MAIL", "SHIP", "AIR", "AIR REG", "TRUCK"];
@@ -91,8 +91,12 @@ struct Sizes {
 pub fn changes(seed: u64, count: usize, partitions: i32) -> Vec<Produced> {
     let scale = (count as i64 / 100).max(4);
     let sizes = Sizes { suppliers: 6 + scale / 8, customers: 6 + scale, parts: 8 + scale, orders: 4 * scale };
-    let mut changes =
-        Changes { rng: ChaCha8Rng::seed_from_u64(seed ^ 0x7bc4), sizes, partitions, records: Vec::with_capacity(count) };
+    let mut changes = Changes {
+        rng: ChaCha8Rng::seed_from_u64(seed ^ 0x7bc4),
+        sizes,
+        partitions,
+        records: Vec::with_capacity(count),
+    };
     // What everything joins with is there early and changes seldom; when it does, many answers move at once.
     (0..5).for_each(|key| changes.put("region", key));
     NATIONS.iter().for_each(|key| changes.put("nation", *key));

@@ -120,7 +120,8 @@ impl Workload {
         }
         let tables = readings.iter().map(|reading| (reading.name.clone(), reading.table.clone()));
         let tables: BTreeMap<String, Arc<GrowingTable>> = tables.collect();
-        let mut workload = Self { core, config, readings, batch: Batch::over(tables), views: Vec::new(), now_micros: 0, report };
+        let mut workload =
+            Self { core, config, readings, batch: Batch::over(tables), views: Vec::new(), now_micros: 0, report };
         for (create, text, dataflow) in planned {
             workload.add(create.name, &text, create.emit, dataflow)?;
         }
@@ -282,7 +283,9 @@ impl Drive {
                 workload.compare()?;
             }
             if rng.random_range(0..6) == 0 {
-                workload.restart(self::config(&mut rng)).map_err(|e| format!("restart after tick {}: {e}", index + 1))?;
+                workload
+                    .restart(self::config(&mut rng))
+                    .map_err(|e| format!("restart after tick {}: {e}", index + 1))?;
             }
             from = cut;
         }
