@@ -14,6 +14,8 @@ mod psycopg;
 mod subscribe;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
+#[path = "clients/workloads.rs"]
+mod workloads;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 //! must hold the batch's rows of the windows that are over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,15 @@ use super::{accounting, compare};
 /// A record and the source it is of.
 pub type Produced = (&'static str, Record);
 
+/// The text of a script in `tests/workloads`.
+///
+/// # Panics
+/// If there is no such file.
+pub fn script(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -44,6 +54,8 @@ pub struct Report {
     pub rows_max: BTreeMap<String, usize>,
     /// Each view's rows at the last tick that was compared.
     pub rows: BTreeMap<String, Vec<RecordBatch>>,
+    /// Bytes of each view's operators at the end.
+    pub state_bytes: BTreeMap<String, usize>,
     /// Records that were late, by source.
     pub late: BTreeMap<String, u64>,
     /// Ticks, and how many of them were compared.
@@ -289,6 +301,8 @@ impl Drive {
             }
             from = cut;
         }
+        let bytes = |(name, view): (&String, &RunningView)| (name.clone(), view.execution.state_bytes());
+        workload.report.state_bytes = workload.core.views().iter().map(bytes).collect();
         Ok(workload.report)
     }
 }

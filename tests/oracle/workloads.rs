@@ -2,22 +2,32 @@
 //!
 //! `TIDEMARK_NEXMARK_EVENTS` and `TIDEMARK_TPCH_CHANGES` say how many records there are, `TIDEMARK_WORKLOAD_TICKS` in
 //! about how many ticks, `TIDEMARK_WORKLOAD_COMPARED` how many of these are compared, `TIDEMARK_WORKLOAD_SEED` and
-//! `TIDEMARK_WORKLOAD_SEEDS` which run is the first, and how many there are.
+//! `TIDEMARK_WORKLOAD_SEEDS` which run is the first, and how many there are; `TIDEMARK_WORKLOAD_ONLY` names the one view
+//! to be run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use harness::workload::{Drive, Produced};
-use harness::{nexmark, tpch};
+use harness::{nexmark, tpch, workload};
 
 use super::{runtime, setting};
+
+/// A script's text, with one of its views or all.
+fn script_with(script: &str, only: Option<&str>) -> String {
+    let text = workload::script(script);
+    let is_view = |statement: &str| statement.contains("CREATE MATERIALIZED VIEW ");
+    let is_wanted = |statement: &&str| match only {
+        Some(only) => !is_view(statement) || statement.contains(&format!("VIEW {only} AS")),
+        None => true,
+    };
+    text.split_inclusive(";\n").filter(is_wanted).collect()
+}
 
 /// Every view of a script over the records of some seeds.
 fn run(script: &str, ticks: u64, compared: u64, records: impl Fn(u64, i32) -> Vec<Produced>) {
     let runtime = runtime();
     let _entered = runtime.enter();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(script);
-    let text = std::fs::read_to_string(&path).expect("the workloads are beside the tests");
+    let text = script_with(script, std::env::var("TIDEMARK_WORKLOAD_ONLY").ok().as_deref());
     let first = setting("TIDEMARK_WORKLOAD_SEED", 1);
     let mut rows_max = BTreeMap::<String, usize>::new();
     for seed in first..first + setting("TIDEMARK_WORKLOAD_SEEDS", 1) {
@@ -39,6 +49,7 @@ fn run(script: &str, ticks: u64, compared: u64, records: impl Fn(u64, i32) -> Ve
             report.spent.0,
             report.spent.1
         );
+        println!("  bytes of state at the end: {:?}", report.state_bytes);
         for (view, error) in report.refused.iter().chain(&report.wrong) {
             println!("  {view}: {error}");
         }
