@@ -269,6 +269,8 @@ pub struct Drive {
     pub ticks: usize,
     /// How many of them are compared, about; the last always is.
     pub compared: usize,
+    /// Whether final state is dropped; if it is not said, now and then it is not.
+    pub evict: Option<bool>,
 }
 
 impl Drive {
@@ -282,7 +284,7 @@ impl Drive {
 
     fn try_run(self, script: &str, records: &[Produced]) -> Result<Report, String> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let config = config(&mut rng);
+        let config = self.config(&mut rng);
         let mut workload = Workload::new(script, self.partitions, config)?;
         let mut cuts: Vec<usize> = (1..self.ticks).map(|_| rng.random_range(0..=records.len())).collect();
         cuts.push(records.len());
@@ -305,15 +307,16 @@ impl Drive {
         workload.report.state_bytes = workload.core.views().iter().map(bytes).collect();
         Ok(workload.report)
     }
-}
 
-fn config(rng: &mut impl Rng) -> CoreConfig {
-    let parallelism = parallelism(rng);
-    let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
-    CoreConfig {
-        execution: ExecutionConfig { parallelism, tasks },
-        evict: rng.random_bool(0.8),
-        ..CoreConfig::default()
+    fn config(self, rng: &mut impl Rng) -> CoreConfig {
+        let parallelism = parallelism(rng);
+        let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
+        let evict = rng.random_bool(0.8);
+        CoreConfig {
+            execution: ExecutionConfig { parallelism, tasks },
+            evict: self.evict.unwrap_or(evict),
+            ..CoreConfig::default()
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use harness::workload::{Drive, Produced};
-use harness::{nexmark, tpch, workload};
+use harness::{compare, nexmark, tpch, workload};
 
 use super::{runtime, setting};
 
@@ -37,6 +37,7 @@ fn run(script: &str, ticks: u64, compared: u64, records: impl Fn(u64, i32) -> Ve
             partitions,
             ticks: setting("TIDEMARK_WORKLOAD_TICKS", ticks) as usize,
             compared: setting("TIDEMARK_WORKLOAD_COMPARED", compared) as usize,
+            evict: None,
         };
         let records = records(seed, partitions);
         let report = drive.run(&text, &records).unwrap_or_else(|error| panic!("{script}, seed {seed}: {error}"));
@@ -74,4 +75,70 @@ fn every_nexmark_query_equals_the_batch_answer() {
 fn every_tpc_h_query_over_changing_tables_equals_the_batch_answer() {
     let changes = setting("TIDEMARK_TPCH_CHANGES", 3_000) as usize;
     run("tpch.sql", 40, 8, |seed, partitions| tpch::changes(seed, changes, partitions));
+}
+
+#[test]
+fn every_tpc_h_query_over_changed_tables_has_postgresqls_rows() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let drive = Drive { seed: 1, partitions: 3, ticks: 10, compared: 0, evict: None };
+    let records = tpch::changes(drive.seed, 3_000, drive.partitions);
+    let report = drive.run(&workload::script("tpch.sql"), &records).expect("a run");
+    let mut expected = BTreeMap::<&str, Vec<Vec<&str>>>::new();
+    let text = workload::script("tpch.postgres.txt");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (view, row) = line.split_once('|').expect("the view's name, then its row");
+        expected.entry(view).or_default().push(row.split('|').collect());
+    }
+    assert_eq!(expected.len(), 22);
+    for (view, expected) in expected {
+        let found = compare::rows(&report.rows[view]);
+        let missing: Vec<_> = expected.iter().filter(|row| !found.iter().any(|other| is_same(row, other))).collect();
+        assert!(missing.is_empty(), "{view}: missing {missing:?} in {found:?}");
+        assert_eq!(expected.len(), found.len(), "{view}: {found:?}");
+    }
+}
+
+/// Whether a row is PostgreSQL's, whose quotients have more digits.
+fn is_same(expected: &[&str], found: &[compare::Value]) -> bool {
+    let is_same = |(expected, found): (&&str, &compare::Value)| {
+        let found = match found {
+            compare::Value::Null => "NULL".to_owned(),
+            compare::Value::Float(value) => value.to_string(),
+            compare::Value::Text(text) => text.clone(),
+            compare::Value::List(_) => return false,
+        };
+        match (expected.parse::<f64>(), found.parse::<f64>()) {
+            (Ok(expected), Ok(found)) => (expected - found).abs() <= 1e-6 * expected.abs().max(1.0),
+            _ => *expected == found,
+        }
+    };
+    expected.len() == found.len() && expected.iter().zip(found).all(is_same)
+}
+
+/// The windowed queries; the others keep what any event to come may still meet.
+const BOUNDED: [&str; 7] = ["q5", "q5_final", "q7", "q8", "q8_final", "q11", "q11_final"];
+
+#[test]
+fn nexmark_s_windows_keep_no_more_for_a_longer_stream() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let bytes = |events: usize| {
+        let records = nexmark::events(3, events, 2);
+        let drive = Drive { seed: 3, partitions: 2, ticks: events / 100, compared: 0, evict: Some(true) };
+        let script: String = workload::script("nexmark.sql")
+            .split_inclusive(";\n")
+            .filter(|text| {
+                text.contains("SOURCE") || BOUNDED.iter().any(|view| text.contains(&format!("VIEW {view} AS")))
+            })
+            .collect();
+        let report = drive.run(&script, &records).expect("a run");
+        assert!(report.refused.is_empty() && report.wrong.is_empty(), "{:?} {:?}", report.refused, report.wrong);
+        report.state_bytes
+    };
+    let (short, long) = (bytes(3_000), bytes(12_000));
+    assert_eq!(short.len(), BOUNDED.len());
+    for (view, bytes) in &long {
+        assert!(*bytes < short[view] * 2, "{view}: {} bytes after 3,000 events, {bytes} after 12,000", short[view]);
+    }
 }

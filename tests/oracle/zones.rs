@@ -92,7 +92,7 @@ fn windows(zone: &str, days: &Days, seed: u64) -> BTreeMap<String, Vec<(i64, i64
     // Long after: on both partitions, so that every day is over. They are a day of their own.
     let last = 4_102_444_800_000_000;
     records.extend([record(last, 0), record(last, 1)]);
-    let drive = Drive { seed, partitions: 2, ticks: 12, compared: 2 };
+    let drive = Drive { seed, partitions: 2, ticks: 12, compared: 2, evict: None };
     let report = drive.run(&script, &records).unwrap_or_else(|error| panic!("{zone}: {error}"));
     assert!(report.refused.is_empty() && report.wrong.is_empty(), "{zone}: {:?} {:?}", report.refused, report.wrong);
     assert_eq!(report.late["s"], 0, "{zone}: rows were late");

@@ -205,7 +205,7 @@ FROM (SELECT *, row_number() OVER (PARTITION BY bidder, auction ORDER BY "dateTi
 WHERE rank_number <= 1;
 
 CREATE MATERIALIZED VIEW q19 AS
-SELECT *
+SELECT auction, bidder, price, channel, url, "dateTime", extra, rank_number
 FROM (SELECT *, row_number() OVER (PARTITION BY auction ORDER BY price DESC) AS rank_number FROM bid) AS ranked
 WHERE rank_number <= 10;
 
