@@ -5,7 +5,7 @@
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
-//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views.
+//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views, [`ternary`] views in three parts.
 //!
 //! [`workload`] runs a script of sources and views at once, over records of all of them: [`nexmark`]'s and
 //! [`tpch`]'s.
@@ -35,6 +35,7 @@ pub mod shrink;
 pub mod stack;
 pub mod stage;
 pub mod stream;
+pub mod ternary;
 pub mod tpch;
 pub mod windows;
 pub mod workload;
