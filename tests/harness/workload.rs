@@ -298,7 +298,7 @@ impl Drive {
             }
             if rng.random_range(0..6) == 0 {
                 workload
-                    .restart(self::config(&mut rng))
+                    .restart(self.config(&mut rng))
                     .map_err(|e| format!("restart after tick {}: {e}", index + 1))?;
             }
             from = cut;
