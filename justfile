@@ -22,6 +22,14 @@ deny:
 oracle cases="20000":
     TIDEMARK_ORACLE_CASES={{cases}} cargo test --locked --workspace --test oracle -- --nocapture
 
+# Nexmark's and TPC-H's queries as views, over many records.
+workloads events="50000" changes="200000":
+    TIDEMARK_NEXMARK_EVENTS={{events}} TIDEMARK_TPCH_CHANGES={{changes}} TIDEMARK_WORKLOAD_TICKS=200 cargo test --locked --workspace --test oracle -- query_ --nocapture
+
+# Ten million transfers between accounts, and ten thousand reads of their total meanwhile.
+bank transfers="10000000" reads="10000":
+    TIDEMARK_BANK_TRANSFERS={{transfers}} TIDEMARK_BANK_READS={{reads}} cargo test --locked --workspace --test clients -- bank --nocapture
+
 bench:
     cargo bench --locked --workspace --bench decode --bench nexmark --bench tick --bench latency --bench memory
 

@@ -2,6 +2,8 @@
 //!
 //! Where a client is not installed or cannot be fetched, its tests say so on stderr, uncaptured, and pass.
 
+#[path = "clients/bank.rs"]
+mod bank;
 #[path = "clients/jdbc.rs"]
 mod jdbc;
 #[path = "clients/psql.rs"]
@@ -12,6 +14,8 @@ mod psycopg;
 mod subscribe;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
+#[path = "clients/workloads.rs"]
+mod workloads;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,11 @@
 //! `TIDEMARK_ORACLE_FAILURES` says after how many failures to stop (default 1), `TIDEMARK_ORACLE_ONLY` gives a text that the
 //! views to be run have in them.
 
+#[path = "oracle/workloads.rs"]
+mod workloads;
+#[path = "oracle/zones.rs"]
+mod zones;
+
 use harness::case::Case;
 use harness::compare;
 use harness::sabotage::Bug;

@@ -96,15 +96,17 @@ impl Batch {
         self.tables.0.insert(name.to_owned(), table);
     }
 
-    /// Binds and optimises a query once; it sees rows appended later.
+    /// Binds and optimises a query once, or that of a CREATE MATERIALIZED VIEW; it sees rows appended later.
     ///
     /// # Errors
     /// The binder's.
     pub fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
         let mut statements = sql::parser::parse(text)?;
         let parsed = statements.remove(0);
-        let Statement::Query(query) = parsed.statement else {
-            return Err(SqlError::unsupported("not a query"));
+        let query = match parsed.statement {
+            Statement::Query(query) => query,
+            Statement::CreateMaterializedView(create) => create.query,
+            _ => return Err(SqlError::unsupported("not a query")),
         };
         let binder = Binder::new(&self.state, &self.tables);
         binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)

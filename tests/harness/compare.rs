@@ -61,36 +61,42 @@ fn order(a: &[Value], b: &[Value]) -> Ordering {
 pub fn rows(batches: &[RecordBatch]) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for batch in batches {
-        for row in 0..batch.num_rows() {
-            rows.push(batch.columns().iter().map(|column| value(column, row)).collect::<Vec<_>>());
-        }
+        let mut columns: Vec<_> = batch.columns().iter().map(|column| values(column).into_iter()).collect();
+        let row = |_| columns.iter_mut().map(|column| column.next().expect("a value for each row")).collect::<Vec<_>>();
+        rows.extend((0..batch.num_rows()).map(row));
     }
     // Floats that are only nearly equal must not change the order: compare everything else first.
-    rows.sort_by(|a, b| order(&without_floats(a), &without_floats(b)).then_with(|| order(a, b)));
+    rows.sort_by(|a, b| order_but_for_floats(a, b).then_with(|| order(a, b)));
     rows
 }
 
-fn without_floats(row: &[Value]) -> Vec<Value> {
-    row.iter().map(|value| if matches!(value, Value::Float(_)) { Value::Null } else { value.clone() }).collect()
+fn order_but_for_floats(a: &[Value], b: &[Value]) -> Ordering {
+    let value = |pair: (&Value, &Value)| match pair {
+        (Value::Float(_), Value::Float(_)) => Ordering::Equal,
+        // A float stands with the NULLs.
+        (Value::Float(_), other) => Value::Null.order(other),
+        (other, Value::Float(_)) => other.order(&Value::Null),
+        (a, b) => a.order(b),
+    };
+    a.iter().zip(b).map(value).fold(Ordering::Equal, Ordering::then)
 }
 
-fn value(array: &dyn Array, row: usize) -> Value {
-    if array.is_null(row) {
-        return Value::Null;
-    }
+fn values(array: &dyn Array) -> Vec<Value> {
+    let values = |value: &dyn Fn(usize) -> Value| {
+        let value = |row: usize| if array.is_null(row) { Value::Null } else { value(row) };
+        (0..array.len()).map(value).collect()
+    };
     match array.data_type() {
-        DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Float32 => Value::Float(f64::from(array.as_primitive::<Float32Type>().value(row))),
-        DataType::List(_) => {
-            let items = array.as_list::<i32>().value(row);
-            let mut items: Vec<_> = (0..items.len()).map(|item| value(&items, item)).collect();
+        DataType::Float64 => values(&|row| Value::Float(array.as_primitive::<Float64Type>().value(row))),
+        DataType::Float32 => values(&|row| Value::Float(f64::from(array.as_primitive::<Float32Type>().value(row)))),
+        DataType::List(_) => values(&|row| {
+            let mut items = self::values(&array.as_list::<i32>().value(row));
             items.sort_by(Value::order);
             Value::List(items)
-        }
+        }),
         _ => {
-            let formatter =
-                ArrayFormatter::try_new(array, &FormatOptions::default()).expect("a type that can be shown");
-            Value::Text(formatter.value(row).to_string())
+            let shown = ArrayFormatter::try_new(array, &FormatOptions::default()).expect("a type that can be shown");
+            values(&|row| Value::Text(shown.value(row).to_string()))
         }
     }
 }

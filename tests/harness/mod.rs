@@ -7,6 +7,9 @@
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
 //! bugs put in from outside, each of which must be noticed. [`stack`] has views over views, [`ternary`] views in three parts.
 //!
+//! [`workload`] runs a script of sources and views at once, over records of all of them: [`nexmark`]'s and
+//! [`tpch`]'s.
+//!
 //! [`script`] and [`stage`] run golden scripts of ticks; [`binary`] reads what drivers are sent.
 //!
 //! [`kafka`] starts a real broker, [`log_reader`] reads a log into memory, and [`served`] is a whole server.
@@ -21,6 +24,7 @@ pub mod join;
 pub mod kafka;
 pub mod keyed;
 pub mod log_reader;
+pub mod nexmark;
 pub mod over;
 pub mod query;
 pub mod run;
@@ -32,4 +36,6 @@ pub mod stack;
 pub mod stage;
 pub mod stream;
 pub mod ternary;
+pub mod tpch;
 pub mod windows;
+pub mod workload;

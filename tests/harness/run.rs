@@ -29,7 +29,7 @@ pub const FIRST_TICK_MICROS: i64 = 1_000_000;
 /// A source as views read it, and as the oracle does.
 pub struct Reading {
     /// The source.
-    pub name: &'static str,
+    pub name: String,
     ingest: Ingest,
     /// A second reading that materialises every column: what the oracle takes for the accepted rows.
     all: Ingest,
@@ -98,12 +98,7 @@ impl Reading {
     ///
     /// # Errors
     /// A bug.
-    pub fn new(
-        create: &CreateSource,
-        name: &'static str,
-        wanted: &BTreeSet<String>,
-        partitions: i32,
-    ) -> Result<Self, String> {
+    pub fn new(create: &CreateSource, name: &str, wanted: &BTreeSet<String>, partitions: i32) -> Result<Self, String> {
         let spec = ingest_spec_of(create).map_err(text)?;
         let factory = decoder_factory(create).map_err(text)?;
         let mut used = spec.clone();
@@ -122,7 +117,7 @@ impl Reading {
         let ingest = Ingest::new(used, factory.clone()).map_err(text)?;
         let all = Ingest::new(every, factory.clone()).map_err(text)?;
         let next_offsets = (0..partitions).map(|partition| (partition, 0)).collect();
-        Ok(Self { name, ingest, all, table, keyed, factory, next_offsets })
+        Ok(Self { name: name.to_owned(), ingest, all, table, keyed, factory, next_offsets })
     }
 
     /// Consumes records.
@@ -219,7 +214,7 @@ impl Run {
             readings.push(Reading::new(source, name, &wanted, partitions)?);
         }
         core.add_view("v", view);
-        let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
+        let tables = readings.iter().map(|reading| (reading.name.clone(), reading.table.clone()));
         let batch = Batch::over(tables.collect());
         Ok(Self { core, readings, batch, catalog, create: create.to_owned(), now_micros: 0, sabotage })
     }
@@ -254,11 +249,11 @@ impl Run {
         for reading in &mut self.readings {
             let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();
             let sabotage = self.sabotage.as_mut().filter(|_| reading.name == "s");
-            taken.insert(reading.name.to_owned(), reading.take(&own, self.now_micros, sabotage)?);
+            taken.insert(reading.name.clone(), reading.take(&own, self.now_micros, sabotage)?);
         }
         let change = if self.sabotage.is_some() { self.tick_sabotaged(taken)? } else { self.tick_core(taken)? };
         for reading in &self.readings {
-            accounting::check_sums(&self.core.sources()[reading.name], &reading.next_offsets)?;
+            accounting::check_sums(&self.core.sources()[&reading.name], &reading.next_offsets)?;
         }
         Ok(change)
     }

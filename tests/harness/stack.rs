@@ -323,7 +323,7 @@ impl StackRun {
             let wanted = wanted.remove(name).unwrap_or_default();
             readings.push(Reading::new(source, name, &wanted, stack.partitions)?);
         }
-        let tables = readings.iter().map(|reading| (reading.name.to_owned(), reading.table.clone()));
+        let tables = readings.iter().map(|reading| (reading.name.clone(), reading.table.clone()));
         let tables = tables.chain(views.iter().map(|running| (running.view.name.clone(), running.rows.clone())));
         let batch = Batch::over(tables.collect());
         Ok(Self { core, config, readings, batch, views, now_micros: 0, tampering })
@@ -363,7 +363,7 @@ impl StackRun {
         let mut taken = BTreeMap::new();
         for reading in &mut self.readings {
             let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();
-            taken.insert(reading.name.to_owned(), reading.take(&own, self.now_micros, None)?);
+            taken.insert(reading.name.clone(), reading.take(&own, self.now_micros, None)?);
         }
         if self.tampering.is_some() {
             self.tick_tampered(taken)?;
@@ -371,7 +371,7 @@ impl StackRun {
             self.core.tick(self.now_micros, taken).map_err(text)?;
         }
         for reading in &self.readings {
-            accounting::check_sums(&self.core.sources()[reading.name], &reading.next_offsets)?;
+            accounting::check_sums(&self.core.sources()[&reading.name], &reading.next_offsets)?;
         }
         let failed = |(name, view): (&String, &RunningView)| Some(format!("{name} failed: {}", view.failed.as_ref()?));
         self.core.views().iter().find_map(failed).map_or(Ok(()), Err)
