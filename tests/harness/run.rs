@@ -268,7 +268,8 @@ impl Run {
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
-        Ok(outcome.changelogs.into_iter().next().map(|(_, deltas)| deltas).unwrap_or_default())
+        let own = outcome.changelogs.into_iter().find(|(name, _)| name == "v");
+        Ok(own.map(|(_, deltas)| deltas).unwrap_or_default())
     }
 
     /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
@@ -286,6 +287,9 @@ impl Run {
         let mut deltas = view.execution.step(Arc::new(input)).map_err(failed)?;
         sabotage.output(&mut deltas);
         let applied = view.view.apply(tick, deltas).map_err(failed)?;
+        if let (Some(errors), Some(change)) = (&mut view.errors, view.execution.take_errors().map_err(failed)?) {
+            errors.apply(tick, vec![change]).map_err(failed)?;
+        }
         self.core.add_view("v", view);
         Ok(applied.changelog)
     }
@@ -317,6 +321,10 @@ impl Run {
         let (tick, _) = self.core.tick_and_now();
         view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
         view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
+        if let (Some(errors), Some(old)) = (&mut view.errors, &old.errors) {
+            let rows = old.snapshot().scan(None).map(|rows| rows.map(Delta::inserts));
+            errors.apply(tick, rows.collect::<Result<_, _>>().map_err(text)?).map_err(text)?;
+        }
         self.core.add_view("v", view);
         for (reading, state) in self.readings.iter_mut().zip(states) {
             reading.restart(state).map_err(text)?;

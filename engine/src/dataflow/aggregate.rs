@@ -44,6 +44,7 @@ impl AggregateMaker {
             monotone_key: node.monotone_key.as_ref().map(|(key, _)| *key),
             emit: if node.emit_on_close { Emit::OnClose } else { Emit::OnUpdate },
             hop,
+            leaves_out_failures: node.leaves_out_failures,
         };
         let output_keys = output.fields().iter().take(node.output_key_count);
         let names = output_keys.map(|field| field.name().clone()).collect();

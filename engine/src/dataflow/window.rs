@@ -37,6 +37,8 @@ pub struct WindowNode {
     pub monotone_key: Option<(usize, Bound)>,
     /// True if each partition is emitted once, when final.
     pub emit_on_close: bool,
+    /// Whether partitions on which a function fails are left out.
+    pub leaves_out_failures: bool,
     /// The output's columns.
     pub schema: DFSchemaRef,
 }
@@ -83,6 +85,7 @@ impl WindowMaker {
             monotone_key: node.monotone_key.as_ref().map(|(key, _)| *key),
             emit: if node.emit_on_close { Emit::OnClose } else { Emit::OnUpdate },
             computes: node.functions(),
+            leaves_out_failures: node.leaves_out_failures,
         };
         let maker = Self { spec, template };
         maker.make()?;

@@ -7,6 +7,7 @@ mod backend;
 mod catalog_query;
 mod change;
 mod definitions;
+mod degraded;
 mod explain;
 mod query;
 mod relations;

@@ -73,6 +73,7 @@ impl Rewriter {
             nulls_match: join.null_equality == NullEquality::NullEqualsNull,
             null_aware: join.null_aware,
             residual,
+            leaves_out_failures: None,
             weighted,
             past: [left_past, right_past],
             schema: if retracts { with_weight(&join.schema)? } else { join.schema.clone() },

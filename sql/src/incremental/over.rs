@@ -88,6 +88,7 @@ impl Rewriter {
             input_weighted: input.weighted,
             monotone_key,
             emit_on_close: close,
+            leaves_out_failures: false,
             schema: if close { output } else { with_weight(&output)? },
             input: Arc::new(input.plan),
         };

@@ -1,0 +1,160 @@
+//! A view's query as a batch that leaves out the rows that the view leaves out, operator by operator.
+//!
+//! The view is maintained from the optimised plan of its query; what fails on a row depends on where the optimiser put it. So
+//! this is that plan, with the same checked nodes, and DataFusion's own operators where the view has the engine's.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType, Result, TableReference};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Projection, cast,
+};
+use engine::dataflow::checked::{CheckedNode, Step};
+
+use super::{checked, derived_keys, optimize};
+use crate::error::SqlError;
+use crate::guard::{can_fail, guard_node, guarded_by};
+use crate::stack::on_big_stack;
+use crate::window::keyed;
+
+/// The type in which integers are summed, so that only the answer can be out of its type's range.
+const EXACT: DataType = DataType::Decimal128(38, 0);
+
+/// Plans a view's query, bound and not yet optimised, as such a batch. What is left out is not told.
+///
+/// # Errors
+/// As for [`incremental`](super::incremental).
+pub fn checked_batch(plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
+    on_big_stack(|| {
+        let plan = optimize::optimize(derived_keys::lift(keyed::expand(plan.clone())?)?)?;
+        let checked = plan.transform_up(|node| match node {
+            LogicalPlan::Filter(filter) => checked::filter(filter, true),
+            LogicalPlan::Projection(projection) => checked::projection(projection, true),
+            LogicalPlan::Aggregate(aggregate) => self::aggregate(aggregate),
+            LogicalPlan::Join(join) => self::join(join),
+            other => guard_node(other),
+        })?;
+        Ok(checked.data)
+    })
+}
+
+/// The input with a further column for each expression that can fail.
+struct Below {
+    plan: Arc<LogicalPlan>,
+    added: Vec<Expr>,
+}
+
+impl Below {
+    fn new(plan: Arc<LogicalPlan>) -> Self {
+        Self { plan, added: Vec::new() }
+    }
+
+    /// What stands for `expr` above.
+    fn above(&mut self, expr: Expr) -> Expr {
+        if !can_fail(&expr, self.plan.schema()) {
+            return expr;
+        }
+        let place = self.added.iter().position(|added| *added == expr).unwrap_or_else(|| {
+            self.added.push(expr);
+            self.added.len() - 1
+        });
+        Expr::Column(Column::from_name(name(place)))
+    }
+
+    fn build(self) -> Result<Arc<LogicalPlan>> {
+        if self.added.is_empty() {
+            return Ok(self.plan);
+        }
+        let mut exprs: Vec<Expr> = self.plan.schema().iter().map(|column| Expr::Column(Column::from(column))).collect();
+        exprs.extend(self.added.into_iter().enumerate().map(|(place, expr)| expr.alias(name(place))));
+        Ok(Arc::new(checked::projection(Projection::try_new(exprs, self.plan)?, true)?.data))
+    }
+}
+
+fn name(place: usize) -> String {
+    format!("__checked_{place}")
+}
+
+fn aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let names: Vec<_> = aggregate.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
+    let (keys, calls) = names.split_at(aggregate.group_expr.len().min(names.len()));
+    let mut below = Below::new(Arc::clone(&aggregate.input));
+    let input_schema = Arc::clone(aggregate.input.schema());
+    let mut group = Vec::with_capacity(keys.len());
+    for (key, (qualifier, field)) in aggregate.group_expr.iter().zip(keys) {
+        let above = below.above(key.clone().unalias());
+        group.push(match &above {
+            Expr::Column(_) if above == *key => above,
+            _ => above.alias_qualified(qualifier.clone(), field.name()),
+        });
+    }
+    let (mut aggregated, mut exact) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
+    for (call, (_, field)) in aggregate.aggr_expr.iter().zip(calls) {
+        let (call, is_exact) = self::call(call.clone().unalias(), &mut below, &input_schema)?;
+        aggregated.push(call.alias(field.name()));
+        exact.push(is_exact.then(|| field.data_type().clone()));
+    }
+    let made = LogicalPlan::Aggregate(Aggregate::try_new(below.build()?, group, aggregated)?);
+    if exact.iter().all(Option::is_none) {
+        return Ok(Transformed::yes(made));
+    }
+    let column = |(place, (_, field)): (usize, &(Option<TableReference>, FieldRef))| {
+        let column = Expr::Column(Column::from(made.schema().qualified_field(place)));
+        let answer = place.checked_sub(keys.len()).and_then(|call| exact[call].clone());
+        (answer.map_or(column.clone(), |data_type| cast(column, data_type)), field.name().clone())
+    };
+    let exprs = names.iter().enumerate().map(column).collect();
+    let (schema, input) = (aggregate.schema, Arc::new(made));
+    let node = CheckedNode { step: Step::Projection, exprs, input, schema };
+    Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+}
+
+/// A call over columns, and whether it sums integers exactly.
+fn call(call: Expr, below: &mut Below, schema: &DFSchema) -> Result<(Expr, bool)> {
+    let Expr::AggregateFunction(AggregateFunction { func, mut params }) = call else { return Ok((call, false)) };
+    let mut is_exact = false;
+    for argument in &mut params.args {
+        let mut expr = std::mem::take(argument);
+        if let Some(filter) = params.filter.as_deref().filter(|_| can_fail(&expr, schema)) {
+            expr = guarded_by(expr, filter);
+        }
+        let is_integer = expr.get_type(schema)?.is_integer();
+        expr = below.above(expr);
+        if func.name() == "sum" && is_integer {
+            (expr, is_exact) = (cast(expr, EXACT), true);
+        }
+        *argument = expr;
+    }
+    if let Some(filter) = params.filter.take() {
+        params.filter = Some(Box::new(below.above(*filter)));
+    }
+    for sort in &mut params.order_by {
+        sort.expr = below.above(std::mem::take(&mut sort.expr));
+    }
+    Ok((Expr::AggregateFunction(AggregateFunction { func, params }), is_exact))
+}
+
+/// A join's keys are computed below it, and the condition of an inner join above it.
+fn join(join: Join) -> Result<Transformed<LogicalPlan>> {
+    let fails = |side: &LogicalPlan, key: &Expr| can_fail(key, side.schema());
+    let keys_fail = join.on.iter().any(|(left, right)| fails(&join.left, left) || fails(&join.right, right));
+    let pairs = join.left.schema().join(join.right.schema()).ok();
+    let filter_fails = match (&join.filter, &pairs) {
+        (Some(filter), Some(pairs)) => can_fail(filter, pairs),
+        (filter, _) => filter.is_some(),
+    };
+    if !keys_fail && !filter_fails {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    }
+    if keys_fail || join.join_type != JoinType::Inner {
+        return datafusion::common::not_impl_err!("a batch that leaves out rows on which this join fails: {}", join.join_type);
+    }
+    let filter = join.filter.clone();
+    let schema = Arc::clone(&join.schema);
+    let joined = LogicalPlan::Join(Join { filter: None, schema, ..join });
+    let Some(filter) = filter else { return Ok(Transformed::no(joined)) };
+    checked::filter(Filter::try_new(filter, Arc::new(joined))?, true)
+}
