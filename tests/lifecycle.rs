@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn plan(&self, name: &str, select: &str) -> Dataflow {
-        let text = format!("CREATE MATERIALIZED VIEW {name} AS {select}");
+        let text = create_text(name, select);
         run::plan(&self.catalog, &text).expect("a view that can be maintained").dataflow
     }
 
@@ -101,6 +101,12 @@ impl Bench {
         rows.sort();
         rows
     }
+}
+
+/// The statement that creates a view; `select` may begin with its options.
+fn create_text(name: &str, select: &str) -> String {
+    let body = if select.starts_with("WITH (") { select.to_owned() } else { format!("AS {select}") };
+    format!("CREATE MATERIALIZED VIEW {name} {body}")
 }
 
 const RECORDS: [&str; 3] = [

@@ -2,13 +2,15 @@
 //!
 //! DataFusion evaluates the second side of AND and OR over a whole batch, so that `i <> 0 AND 100 / i > 1` fails on the row
 //! that its first side keeps away; and its integers wrap around. Here, after everything is optimised, what stands behind a
-//! guard is put where it is evaluated on the guarded rows alone (CASE), and integers that leave their type are an error.
+//! guard is put where it is evaluated on the guarded rows alone (CASE), and integers that leave their type are an error, also
+//! as sums.
 //!
 //! In: expressions with settled types. Out: the same values, or Postgres' errors.
 
 mod constants;
 mod fallible;
 mod order;
+mod sums;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
@@ -20,6 +22,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, 
 pub(crate) use self::constants::keep_overflow;
 pub(crate) use self::fallible::can_fail;
 pub(crate) use self::order::InfallibleFirst;
+pub(crate) use self::sums::EXACT;
 use crate::functions::integer;
 
 /// Chains of AND and OR within each other that are guarded: a guard is written twice.
@@ -57,7 +60,8 @@ pub(crate) fn guard_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> 
         let name = names.save(&expr);
         Ok(Transformed::yes(name.restore(guard(expr, &schema)?)))
     })?;
-    if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+    let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
+    node.transform_data(sums::exact_sums)
 }
 
 /// The conditions of a filter in the order in which they are to be evaluated: those that cannot fail, as one; then each of

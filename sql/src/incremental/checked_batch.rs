@@ -5,23 +5,20 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result, TableReference};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Projection, cast,
+    Aggregate, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, Projection, Window, cast,
 };
 use engine::dataflow::checked::{CheckedNode, Step};
 
 use super::{checked, derived_keys, optimize};
 use crate::error::SqlError;
-use crate::guard::{can_fail, guard_node, guarded_by};
+use crate::guard::{EXACT, can_fail, guard_node, guarded_by};
 use crate::stack::on_big_stack;
 use crate::window::keyed;
-
-/// The type in which integers are summed, so that only the answer can be out of its type's range.
-const EXACT: DataType = DataType::Decimal128(38, 0);
 
 /// Plans a view's query, bound and not yet optimised, as such a batch. What is left out is not told.
 ///
@@ -35,6 +32,7 @@ pub fn checked_batch(plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
             LogicalPlan::Projection(projection) => checked::projection(projection, true),
             LogicalPlan::Aggregate(aggregate) => self::aggregate(aggregate),
             LogicalPlan::Join(join) => self::join(join),
+            LogicalPlan::Window(window) => self::window(window),
             other => guard_node(other),
         })?;
         Ok(checked.data)
@@ -45,11 +43,13 @@ pub fn checked_batch(plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
 struct Below {
     plan: Arc<LogicalPlan>,
     added: Vec<Expr>,
+    /// What the further columns are called, with their number.
+    name: &'static str,
 }
 
 impl Below {
-    fn new(plan: Arc<LogicalPlan>) -> Self {
-        Self { plan, added: Vec::new() }
+    fn new(plan: &Arc<LogicalPlan>, name: &'static str) -> Self {
+        Self { plan: Arc::clone(plan), added: Vec::new(), name }
     }
 
     /// What stands for `expr` above.
@@ -61,7 +61,7 @@ impl Below {
             self.added.push(expr);
             self.added.len() - 1
         });
-        Expr::Column(Column::from_name(name(place)))
+        Expr::Column(Column::from_name(format!("{}{place}", self.name)))
     }
 
     fn build(self) -> Result<Arc<LogicalPlan>> {
@@ -69,19 +69,16 @@ impl Below {
             return Ok(self.plan);
         }
         let mut exprs: Vec<Expr> = self.plan.schema().iter().map(|column| Expr::Column(Column::from(column))).collect();
-        exprs.extend(self.added.into_iter().enumerate().map(|(place, expr)| expr.alias(name(place))));
+        let named = |(place, expr): (usize, Expr)| expr.alias(format!("{}{place}", self.name));
+        exprs.extend(self.added.into_iter().enumerate().map(named));
         Ok(Arc::new(checked::projection(Projection::try_new(exprs, self.plan)?, true)?.data))
     }
-}
-
-fn name(place: usize) -> String {
-    format!("__checked_{place}")
 }
 
 fn aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let names: Vec<_> = aggregate.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
     let (keys, calls) = names.split_at(aggregate.group_expr.len().min(names.len()));
-    let mut below = Below::new(Arc::clone(&aggregate.input));
+    let mut below = Below::new(&aggregate.input, "__checked_");
     let input_schema = Arc::clone(aggregate.input.schema());
     let mut group = Vec::with_capacity(keys.len());
     for (key, (qualifier, field)) in aggregate.group_expr.iter().zip(keys) {
@@ -137,6 +134,31 @@ fn call(call: Expr, below: &mut Below, schema: &DFSchema) -> Result<(Expr, bool)
     Ok((Expr::AggregateFunction(AggregateFunction { func, params }), is_exact))
 }
 
+fn window(window: Window) -> Result<Transformed<LogicalPlan>> {
+    let mut below = Below::new(&window.input, "__checked_");
+    let width = window.input.schema().fields().len();
+    let fields = window.schema.fields().iter().skip(width).cloned().collect::<Vec<_>>();
+    let functions = window.window_expr.iter().zip(&fields).map(|(expr, field)| match expr.clone().unalias() {
+        Expr::WindowFunction(mut function) => {
+            let params = &mut function.params;
+            let sorted = params.order_by.iter_mut().map(|sort| &mut sort.expr);
+            for expr in params.args.iter_mut().chain(&mut params.partition_by).chain(sorted) {
+                *expr = below.above(std::mem::take(expr).unalias());
+            }
+            Expr::WindowFunction(function).alias(field.name())
+        }
+        other => other,
+    });
+    let functions: Vec<Expr> = functions.collect();
+    if below.added.is_empty() {
+        return guard_node(LogicalPlan::Window(window));
+    }
+    let made = LogicalPlan::Window(Window::try_new(functions, below.build()?)?);
+    // Without what was added.
+    let names = window.schema.iter().map(Column::from).map(Expr::Column).collect();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(names, Arc::new(made))?)))
+}
+
 /// A join's keys are computed below it, and the condition of an inner join above it.
 fn join(join: Join) -> Result<Transformed<LogicalPlan>> {
     let fails = |side: &LogicalPlan, key: &Expr| can_fail(key, side.schema());
@@ -149,12 +171,19 @@ fn join(join: Join) -> Result<Transformed<LogicalPlan>> {
     if !keys_fail && !filter_fails {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
-    if keys_fail || join.join_type != JoinType::Inner {
-        return datafusion::common::not_impl_err!("a batch that leaves out rows on which this join fails: {}", join.join_type);
+    if filter_fails && join.join_type != JoinType::Inner {
+        let kind = join.join_type;
+        return datafusion::common::not_impl_err!("a batch that leaves out pairs on which the condition of this join fails: {kind}");
     }
-    let filter = join.filter.clone();
-    let schema = Arc::clone(&join.schema);
-    let joined = LogicalPlan::Join(Join { filter: None, schema, ..join });
-    let Some(filter) = filter else { return Ok(Transformed::no(joined)) };
+    let (mut left, mut right) = (Below::new(&join.left, "__left_"), Below::new(&join.right, "__right_"));
+    let on = join.on.into_iter().map(|(l, r)| (left.above(l.unalias()), right.above(r.unalias()))).collect();
+    let (filter, kept) = if filter_fails { (join.filter, None) } else { (None, join.filter) };
+    let (left, right) = (left.build()?, right.build()?);
+    let (kind, constraint, nulls) = (join.join_type, join.join_constraint, join.null_equality);
+    let joined = Join::try_new(left, right, on, kept, kind, constraint, nulls, join.null_aware)?;
+    // Without what was added.
+    let names = join.schema.iter().map(Column::from).map(Expr::Column).collect();
+    let joined = LogicalPlan::Projection(Projection::try_new(names, Arc::new(LogicalPlan::Join(joined)))?);
+    let Some(filter) = filter else { return Ok(Transformed::yes(joined)) };
     checked::filter(Filter::try_new(filter, Arc::new(joined))?, true)
 }
