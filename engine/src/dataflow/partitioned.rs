@@ -1,4 +1,4 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last rows.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last rows; and of rows that are there from the start.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use datafusion::common::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::config::SessionConfig;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::bound::{Bound, PhysicalBound};
+use super::constant::{ConstantMaker, ConstantNode};
 use super::count_window::{CountWindowMaker, CountWindowNode};
 use super::exec::{MakeOperator, OperatorExec};
 use super::runtime::OperatorId;
@@ -51,6 +52,9 @@ pub async fn plan(
     } else if let Some(node) = any.downcast_ref::<UpsertNode>() {
         let maker = UpsertMaker::new(node, inputs[0].schema());
         (node.id, Arc::new(maker), vec![node.keys.clone()], None)
+    } else if let Some(node) = any.downcast_ref::<ConstantNode>() {
+        let rows = collect(template(&node.rows).await?, Arc::default()).await?;
+        (node.id, Arc::new(ConstantMaker::new(Arc::new(node.schema.as_arrow().clone()), rows)), vec![], None)
     } else {
         return Ok(None);
     };
