@@ -71,7 +71,7 @@ impl RowErrors {
     /// Adds `weight` rows on which `expression` failed.
     pub fn add(&self, operator: &str, expression: &str, cause: DataFusionError, row: String, weight: i64) {
         let Diagnosis { sqlstate, message } = (self.diagnose)(cause);
-        self.found.lock().push(([operator.to_owned(), expression.to_owned(), sqlstate, message, row], weight));
+        self.found.lock().push(([visible(operator), visible(expression), sqlstate, message, row], weight));
     }
 
     /// Hands out what was added, in the columns of [`row_errors_schema`]; `None` if nothing was.
@@ -93,6 +93,20 @@ impl RowErrors {
     }
 }
 
+/// Begins what names carry that no query wrote.
+const MARK: char = '\u{1}';
+
+/// A text without marks and the numbers behind them.
+fn visible(text: &str) -> String {
+    let mut marked = false;
+    let is_shown = |c: &char| {
+        let is_number = marked && c.is_ascii_digit();
+        marked = *c == MARK || is_number;
+        !marked
+    };
+    text.chars().filter(is_shown).collect()
+}
+
 /// True if `error` says something of a row's values, and not of the plan or of the machine.
 pub fn is_of_a_row(error: &DataFusionError) -> bool {
     use arrow::error::ArrowError as A;
@@ -108,19 +122,19 @@ pub fn is_of_a_row(error: &DataFusionError) -> bool {
     }
 }
 
-/// A row as a JSON object. Columns whose names begin with two underscores are the engine's own and are left out.
+/// A row as a JSON object. Columns whose names begin with two underscores or a mark are the engine's own and are left out.
 pub fn row_json(rows: &RecordBatch, row: usize) -> String {
     const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
     let schema = rows.schema();
     let mut text = String::from("{");
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
-        if field.name().starts_with("__") || field.name() == WEIGHT_COLUMN {
+        if field.name().starts_with("__") || field.name().starts_with(MARK) || field.name() == WEIGHT_COLUMN {
             continue;
         }
         if text.len() > 1 {
             text.push_str(", ");
         }
-        push_quoted(&mut text, field.name());
+        push_quoted(&mut text, &visible(field.name()));
         text.push_str(": ");
         if column.is_null(row) || column.data_type().is_null() {
             text.push_str("null");
@@ -131,9 +145,9 @@ pub fn row_json(rows: &RecordBatch, row: usize) -> String {
             Err(error) => error.to_string(),
         };
         let data_type = column.data_type();
-        let is_bare = matches!(data_type, DataType::Boolean) || data_type.is_integer() || data_type.is_decimal();
+        let is_bare = matches!(data_type, DataType::Boolean) || data_type.is_numeric();
         // JSON has no infinity and no NaN.
-        if is_bare || (data_type.is_floating() && value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && value != "-inf") {
+        if is_bare && !value.ends_with("inf") && value != "NaN" {
             text.push_str(&value);
         } else {
             push_quoted(&mut text, &value);
@@ -175,7 +189,7 @@ mod tests {
             ("t", Arc::new(StringArray::from(vec!["a \"b\"\n\u{1}", "c\\d"]))),
             ("f", Arc::new(Float64Array::from(vec![1.5, f64::NEG_INFINITY]))),
             ("b", Arc::new(BooleanArray::from(vec![true, false]))),
-            ("__join_key_0", Arc::new(Int64Array::from(vec![1, 2]))),
+            ("\u{1}key_0", Arc::new(Int64Array::from(vec![1, 2]))),
         ];
         let rows = RecordBatch::try_from_iter(columns).expect("columns of one length");
         let shown: Vec<String> = (0..2).map(|row| row_json(&rows, row)).collect();

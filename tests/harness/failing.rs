@@ -167,9 +167,12 @@ fn view(rng: &mut impl Rng) -> (String, String, String, usize) {
     let failing = counted(&format!("s WHERE NOT ({ok})"));
     let all = 200;
     match rng.random_range(0..SHAPES) {
-        0 => {
-            (format!("SELECT k, g, {expr} AS x FROM s"), format!("SELECT k, g, {expr} AS x FROM s WHERE {ok}"), failing, all)
-        }
+        0 => (
+            format!("SELECT k, g, {expr} AS x FROM s"),
+            format!("SELECT k, g, {expr} AS x FROM s WHERE {ok}"),
+            failing,
+            all,
+        ),
         1 => (
             format!("SELECT k, {expr} AS x FROM s WHERE k > 1 OR k IS NULL"),
             format!("SELECT k, {expr} AS x FROM s WHERE (k > 1 OR k IS NULL) AND {ok}"),
@@ -191,13 +194,19 @@ fn view(rng: &mut impl Rng) -> (String, String, String, usize) {
         ),
         4 => (
             format!("SELECT k, CASE WHEN {ok} THEN {expr} END AS x, {ok} AND {expr} > 3 AS y FROM s"),
-            format!("SELECT k, CASE WHEN {ok} THEN {expr} END AS x, CASE WHEN {ok} THEN {expr} > 3 ELSE false END AS y FROM s"),
+            format!(
+                "SELECT k, CASE WHEN {ok} THEN {expr} END AS x, CASE WHEN {ok} THEN {expr} > 3 ELSE false END AS y FROM s"
+            ),
             none,
             all,
         ),
         5 => (
-            format!("SELECT k, x, x + 0 AS y FROM (SELECT k, v, {expr} AS x FROM (SELECT * FROM s WHERE {ok}) AS t) AS u WHERE x > {limit}"),
-            format!("SELECT k, {expr} AS x, {expr} + 0 AS y FROM s WHERE CASE WHEN {ok} THEN {expr} > {limit} ELSE false END"),
+            format!(
+                "SELECT k, x, x + 0 AS y FROM (SELECT k, v, {expr} AS x FROM (SELECT * FROM s WHERE {ok}) AS t) AS u WHERE x > {limit}"
+            ),
+            format!(
+                "SELECT k, {expr} AS x, {expr} + 0 AS y FROM s WHERE CASE WHEN {ok} THEN {expr} > {limit} ELSE false END"
+            ),
             none,
             all,
         ),
@@ -209,20 +218,28 @@ fn view(rng: &mut impl Rng) -> (String, String, String, usize) {
         ),
         7 => (
             format!("SELECT {expr} AS x, count(*) AS n, sum(v) AS s FROM s GROUP BY {expr}"),
-            format!("SELECT x, count(*) AS n, sum(v) AS s FROM (SELECT {expr} AS x, v FROM s WHERE {ok}) AS t GROUP BY x"),
+            format!(
+                "SELECT x, count(*) AS n, sum(v) AS s FROM (SELECT {expr} AS x, v FROM s WHERE {ok}) AS t GROUP BY x"
+            ),
             failing,
             all,
         ),
         8 => (
-            format!("SELECT k, count({expr}) FILTER (WHERE {ok}) AS n, max({expr}) FILTER (WHERE {ok}) AS x FROM s GROUP BY k"),
-            format!("SELECT k, count(CASE WHEN {ok} THEN {expr} END) AS n, max(CASE WHEN {ok} THEN {expr} END) AS x FROM s GROUP BY k"),
+            format!(
+                "SELECT k, count({expr}) FILTER (WHERE {ok}) AS n, max({expr}) FILTER (WHERE {ok}) AS x FROM s GROUP BY k"
+            ),
+            format!(
+                "SELECT k, count(CASE WHEN {ok} THEN {expr} END) AS n, max(CASE WHEN {ok} THEN {expr} END) AS x FROM s GROUP BY k"
+            ),
             none,
             all,
         ),
         9 | 10 => group_sums(rng),
         11 => (
             format!("SELECT a.k, a.v, b.x FROM s AS a JOIN (SELECT k, {expr} AS x FROM s) AS b ON a.k = b.k"),
-            format!("SELECT a.k, a.v, b.x FROM s AS a JOIN (SELECT k, {expr} AS x FROM s WHERE {ok}) AS b ON a.k = b.k"),
+            format!(
+                "SELECT a.k, a.v, b.x FROM s AS a JOIN (SELECT k, {expr} AS x FROM s WHERE {ok}) AS b ON a.k = b.k"
+            ),
             // What joins nothing is not computed where a NULL key is known to join nothing.
             counted(&format!("s WHERE NOT ({ok}) AND k IS NOT NULL")),
             60,
@@ -241,14 +258,20 @@ fn view(rng: &mut impl Rng) -> (String, String, String, usize) {
         }
         13 => (
             format!("SELECT k, v, count(*) OVER (PARTITION BY k) AS n, min({expr}) OVER (PARTITION BY k) AS x FROM s"),
-            format!("SELECT k, v, count(*) OVER (PARTITION BY k) AS n, min({expr}) OVER (PARTITION BY k) AS x \
-                     FROM (SELECT * FROM s WHERE {ok}) AS t"),
+            format!(
+                "SELECT k, v, count(*) OVER (PARTITION BY k) AS n, min({expr}) OVER (PARTITION BY k) AS x \
+                     FROM (SELECT * FROM s WHERE {ok}) AS t"
+            ),
             failing,
             all,
         ),
         _ => (
-            format!("SELECT k, g, x FROM (SELECT k, g, {expr} AS x, row_number() OVER (PARTITION BY g ORDER BY {expr}, k, v, d) AS rn FROM s) AS t WHERE rn <= 2"),
-            format!("SELECT k, g, x FROM (SELECT k, g, {expr} AS x, row_number() OVER (PARTITION BY g ORDER BY {expr}, k, v, d) AS rn FROM (SELECT * FROM s WHERE {ok}) AS t) AS u WHERE rn <= 2"),
+            format!(
+                "SELECT k, g, x FROM (SELECT k, g, {expr} AS x, row_number() OVER (PARTITION BY g ORDER BY {expr}, k, v, d) AS rn FROM s) AS t WHERE rn <= 2"
+            ),
+            format!(
+                "SELECT k, g, x FROM (SELECT k, g, {expr} AS x, row_number() OVER (PARTITION BY g ORDER BY {expr}, k, v, d) AS rn FROM (SELECT * FROM s WHERE {ok}) AS t) AS u WHERE rn <= 2"
+            ),
             failing,
             all,
         ),

@@ -333,7 +333,8 @@ impl Stage {
         for (name, view) in &self.views {
             let rows = rows_of(&self.core, name)?;
             lines.push(format!("{name}: {} rows", rows.iter().map(RecordBatch::num_rows).sum::<usize>()));
-            let errors = [&self.core, &core].map(|core| run::errors_of(&core.views()[name]).and_then(|rows| counted(&rows)));
+            let errors =
+                [&self.core, &core].map(|core| run::errors_of(&core.views()[name]).and_then(|rows| counted(&rows)));
             let [errors, again] = errors;
             let (errors, again) = (errors?, again?);
             if !errors.is_empty() {

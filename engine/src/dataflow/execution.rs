@@ -67,7 +67,8 @@ impl Execution {
     pub fn try_new(dataflow: &Dataflow, config: ExecutionConfig) -> Result<Self> {
         let plan = planner::plan(&dataflow.plan, config.parallelism)?;
         let runtime = Arc::new(TickRuntime::default());
-        let mut session = SessionConfig::new().with_target_partitions(config.parallelism).with_extension(runtime.clone());
+        let mut session =
+            SessionConfig::new().with_target_partitions(config.parallelism).with_extension(runtime.clone());
         let errors = dataflow.diagnose.map(|diagnose| Arc::new(RowErrors::new(diagnose)));
         if let Some(errors) = &errors {
             session.set_extension(errors.clone());

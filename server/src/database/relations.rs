@@ -179,7 +179,8 @@ impl<'a> ReadRelations<'a> {
             return Some(Relation::Table(Arc::new(unreadable)));
         }
         if errors.is_none() && self.reading.earlier {
-            let message = format!("materialized view \"{}\" was created after tick {}", view.name, self.reading.snapshot.tick);
+            let message =
+                format!("materialized view \"{}\" was created after tick {}", view.name, self.reading.snapshot.tick);
             let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
             return Some(Relation::Table(Arc::new(Unreadable { schema: row_errors_schema(), error })));
         }

@@ -27,7 +27,8 @@ pub(crate) fn keep_overflow(plan: LogicalPlan) -> Result<LogicalPlan> {
             let schema = schema.get_or_insert_with(|| merge_schema(&inputs.iter().collect::<Vec<_>>()));
             let name = names.save(&expr);
             let checked = expr.transform_up(|expr| match expr {
-                Expr::BinaryExpr(binary) if overflows_itself(&binary) => match integer::Arithmetic::of(&binary, schema) {
+                Expr::BinaryExpr(binary) if overflows_itself(&binary) => match integer::Arithmetic::of(&binary, schema)
+                {
                     Some(function) => Ok(Transformed::yes(function.call(vec![*binary.left, *binary.right]))),
                     None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
                 },

@@ -7,9 +7,34 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 
 /// Functions that have a value for every argument. What is missing here is merely taken for one that may fail.
 const INFALLIBLE: [&str; 28] = [
-    "bit_length", "btrim", "ceil", "char_length", "character_length", "coalesce", "concat", "concat_ws", "date_part",
-    "ends_with", "floor", "get_field", "greatest", "least", "length", "lower", "ltrim", "make_array", "named_struct",
-    "nullif", "octet_length", "replace", "reverse", "rtrim", "starts_with", "strpos", "struct", "upper",
+    "bit_length",
+    "btrim",
+    "ceil",
+    "char_length",
+    "character_length",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "date_part",
+    "ends_with",
+    "floor",
+    "get_field",
+    "greatest",
+    "least",
+    "length",
+    "lower",
+    "ltrim",
+    "make_array",
+    "named_struct",
+    "nullif",
+    "octet_length",
+    "replace",
+    "reverse",
+    "rtrim",
+    "starts_with",
+    "strpos",
+    "struct",
+    "upper",
 ];
 
 /// True if `expr`, over columns of `schema`, may fail on some row.

@@ -55,7 +55,9 @@ impl Rewriter {
         }
         let names = aggregate.schema.fields().iter().skip(aggregate.group_expr.len());
         let calls = calls.iter().zip(names);
-        let calls = calls.map(|(expr, field)| columns.call(expr, field.name(), &input_schema, plan)).collect::<Result<Vec<_>, _>>()?;
+        let calls = calls
+            .map(|(expr, field)| columns.call(expr, field.name(), &input_schema, plan))
+            .collect::<Result<Vec<_>, _>>()?;
         if input.weighted {
             columns.exprs.push(weight(&input_schema).alias(WEIGHT_COLUMN));
         }

@@ -13,8 +13,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, Projection, UserDefinedLogicalNode};
 use engine::dataflow::checked::{CheckedNode, Step};
 use engine::dataflow::join::JoinNode;

@@ -173,7 +173,9 @@ fn join(join: Join) -> Result<Transformed<LogicalPlan>> {
     }
     if filter_fails && join.join_type != JoinType::Inner {
         let kind = join.join_type;
-        return datafusion::common::not_impl_err!("a batch that leaves out pairs on which the condition of this join fails: {kind}");
+        return datafusion::common::not_impl_err!(
+            "a batch that leaves out pairs on which the condition of this join fails: {kind}"
+        );
     }
     let (mut left, mut right) = (Below::new(&join.left, "__left_"), Below::new(&join.right, "__right_"));
     let on = join.on.into_iter().map(|(l, r)| (left.above(l.unalias()), right.above(r.unalias()))).collect();

@@ -187,7 +187,8 @@ fn below_functions(nodes: &[&LogicalPlan], schema: &DFSchema) -> Vec<Expr> {
         let Expr::WindowFunction(function) = expr.clone().unalias() else { continue };
         let WindowFunctionParams { args, order_by, filter, .. } = function.params;
         let given = args.into_iter().chain(order_by.into_iter().map(|sort| sort.expr));
-        let known = |expr: &Expr| expr.column_refs().iter().all(|column| schema.maybe_index_of_column(column).is_some());
+        let known =
+            |expr: &Expr| expr.column_refs().iter().all(|column| schema.maybe_index_of_column(column).is_some());
         let failing = given.filter(|expr| filter.is_none() && known(expr) && can_fail(expr, schema));
         found.extend(failing.map(Expr::unalias));
     }

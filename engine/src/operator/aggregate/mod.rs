@@ -261,7 +261,9 @@ impl AggregateOperator {
         let rows = match self.rows(self.groups.keys(&slots)?, &[], &slots) {
             Err(error) if self.leaves_out(&error) => {
                 let (mut answered, mut failures) = (slots.clone(), Vec::new());
-                retain(&mut answered, 1, &mut failures, |slot| self.failure(self.groups.keys(&[*slot])?, &[], &[*slot]))?;
+                retain(&mut answered, 1, &mut failures, |slot| {
+                    self.failure(self.groups.keys(&[*slot])?, &[], &[*slot])
+                })?;
                 self.failures.extend(failures);
                 self.rows(self.groups.keys(&answered)?, &[], &answered)?
             }
