@@ -5,6 +5,8 @@
 mod compacted;
 #[path = "lifecycle/definitions.rs"]
 mod definitions;
+#[path = "lifecycle/errors.rs"]
+mod errors;
 #[path = "lifecycle/idle.rs"]
 mod idle;
 #[path = "lifecycle/joining.rs"]
