@@ -97,14 +97,14 @@ impl FailingCase {
             let mut from = 0;
             for (index, cut) in self.cuts.iter().copied().chain([self.records.len()]).enumerate() {
                 let cut = cut.clamp(from, self.records.len());
-                let at = |error: String| format!("tick {} (records {from}..{cut}): {error}", index + 1);
-                run.tick(&self.records[from..cut]).map_err(at)?;
+                let begin = std::mem::replace(&mut from, cut);
+                let at = |error: String| format!("tick {} (records {begin}..{cut}): {error}", index + 1);
+                run.tick(&self.records[begin..cut]).map_err(at)?;
                 let (mut rows, mut errors) = (run.rows()?, run.errors()?);
                 if let Some(bug) = bug {
                     acted |= bug.tamper(&mut rows, &mut errors);
                 }
                 self.check(&run, &rows, &errors).map_err(at)?;
-                from = cut;
                 if let Some(Some(parallelism)) = self.restarts.get(index) {
                     run.restart(self.config(*parallelism)).map_err(at)?;
                 }

@@ -148,7 +148,7 @@ impl<'a> Binder<'a> {
         on_big_stack(|| {
             let config = At { state: self.state, now };
             keyed::expand(plan.clone())
-                .and_then(guard::keep_overflow)
+                .and_then(guard::before_optimizing)
                 .and_then(|plan| optimizer(self.state).optimize(plan, &config, |_, _| {}))
                 .and_then(guard::guard_plan)
                 .map_err(|error| diagnosis::sql_error(error, None))

@@ -89,7 +89,7 @@ fn cast_fails(cast: &Cast, schema: &DFSchema) -> bool {
 }
 
 /// True if every value of `from` is one of `to`.
-fn always_fits(from: &DataType, to: &DataType) -> bool {
+pub(super) fn always_fits(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     if from == to {
         return true;

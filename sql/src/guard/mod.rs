@@ -7,22 +7,24 @@
 //!
 //! In: expressions with settled types. Out: the same values, or Postgres' errors.
 
-mod constants;
+mod before;
 mod fallible;
 mod order;
 mod sums;
+mod text;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::{AggregateFunction, Case};
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, binary_expr, lit};
 
-pub(crate) use self::constants::keep_overflow;
+pub(crate) use self::before::before_optimizing;
 pub(crate) use self::fallible::can_fail;
 pub(crate) use self::order::InfallibleFirst;
 pub(crate) use self::sums::EXACT;
+pub(crate) use self::text::text;
 use crate::functions::integer;
 
 /// Chains of AND and OR within each other that are guarded: a guard is written twice.
@@ -33,7 +35,14 @@ const NESTING_MAX: usize = 8;
 /// # Errors
 /// DataFusion's, for a plan it made itself.
 pub(crate) fn guard_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(plan.transform_up_with_subqueries(guard_node)?.data)
+    let mut changed = false;
+    let guarded = plan.transform_up_with_subqueries(|node| {
+        let node = guard_node(node)?;
+        // Whether a column can be NULL may have changed, for all nodes above.
+        changed |= node.transformed;
+        if changed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+    })?;
+    Ok(guarded.data)
 }
 
 /// One node of a plan with its own expressions guarded.
@@ -113,24 +122,9 @@ fn guard_nested(expr: Expr, schema: &DFSchema, depth: usize) -> Result<Expr> {
             let chain = chain.unwrap_or_else(|| lit(op == Operator::And));
             Ok(Transformed::new(chain, true, TreeNodeRecursion::Jump))
         }
-        // Rows that FILTER keeps away are not looked at.
-        Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
-            if let Some(filter) = &params.filter {
-                for argument in params.args.iter_mut().filter(|argument| can_fail(argument, schema)) {
-                    *argument = guarded_by(std::mem::take(argument), filter);
-                }
-            }
-            Ok(Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params })))
-        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(guarded.data)
-}
-
-/// An aggregate's argument where its FILTER is true, elsewhere NULL.
-pub(crate) fn guarded_by(argument: Expr, filter: &Expr) -> Expr {
-    let when_then_expr = vec![(Box::new(filter.clone()), Box::new(argument))];
-    Expr::Case(Case { expr: None, when_then_expr, else_expr: None })
 }
 
 /// `first AND rest` with `rest` evaluated only where `first` does not decide; or so for OR.

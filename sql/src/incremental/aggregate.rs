@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::DFSchemaRef;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, Projection};
 use engine::dataflow::bound::Bound;
@@ -19,7 +19,6 @@ use super::monotone::{bound_of, is_time};
 use super::rewrite::{Node, Rewriter, weight, with_weight};
 use super::{hop, refusal};
 use crate::error::SqlError;
-use crate::guard::{can_fail, guarded_by};
 use crate::statement::Emit;
 
 impl Rewriter {
@@ -55,9 +54,7 @@ impl Rewriter {
         }
         let names = aggregate.schema.fields().iter().skip(aggregate.group_expr.len());
         let calls = calls.iter().zip(names);
-        let calls = calls
-            .map(|(expr, field)| columns.call(expr, field.name(), &input_schema, plan))
-            .collect::<Result<Vec<_>, _>>()?;
+        let calls = calls.map(|(expr, field)| columns.call(expr, field.name(), plan)).collect::<Result<Vec<_>, _>>()?;
         if input.weighted {
             columns.exprs.push(weight(&input_schema).alias(WEIGHT_COLUMN));
         }
@@ -133,26 +130,15 @@ impl Columns {
         index
     }
 
-    fn call(
-        &mut self,
-        expr: &Expr,
-        name: &str,
-        schema: &DFSchema,
-        plan: &LogicalPlan,
-    ) -> Result<LogicalCall, SqlError> {
+    fn call(&mut self, expr: &Expr, name: &str, plan: &LogicalPlan) -> Result<LogicalCall, SqlError> {
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
             return Err(refusal::named(&format!("the aggregate expression {expr}"), plan));
         };
-        let mut argument = |expr: &Expr| Argument {
+        let argument = |expr: &Expr| Argument {
             column: self.add(expr),
             literal: if let Expr::Literal(value, _) = expr.clone().unalias() { Some(value) } else { None },
         };
-        // Rows that FILTER keeps away are not looked at.
-        let guarded = |argument: &Expr| match params.filter.as_deref() {
-            Some(filter) if can_fail(argument, schema) => guarded_by(argument.clone(), filter),
-            _ => argument.clone(),
-        };
-        let arguments = params.args.iter().map(guarded).map(|expr| argument(&expr)).collect();
+        let arguments = params.args.iter().map(argument).collect();
         let filter = params.filter.as_deref().map(|filter| self.add(filter));
         let order_by = params.order_by.iter().map(|sort| (self.add(&sort.expr), sort.asc, sort.nulls_first)).collect();
         Ok(LogicalCall {

@@ -22,7 +22,7 @@ use engine::dataflow::node::AggregateNode;
 use engine::dataflow::window::WindowNode;
 
 use crate::error::SqlError;
-use crate::guard::{can_fail, conditions, guard, guard_node, guard_plan};
+use crate::guard::{can_fail, conditions, guard, guard_node, guard_plan, text};
 use crate::statement::OnError;
 
 /// The plan with everything that can fail guarded; with [`OnError::Exclude`] so that rows that fail are left out.
@@ -49,7 +49,7 @@ pub(super) fn filter(filter: Filter, exclude: bool) -> Result<Transformed<Logica
         return guard_node(LogicalPlan::Filter(filter));
     }
     let exprs = conditions(filter.predicate, &schema)?;
-    let exprs = exprs.into_iter().map(|(known, guarded)| (guarded, text(&known))).collect();
+    let exprs = exprs.into_iter().map(|(known, guarded)| (guarded, text(&known, &schema))).collect();
     Ok(Transformed::yes(node(CheckedNode { step: Step::Filter, exprs, input: filter.input, schema })))
 }
 
@@ -63,7 +63,7 @@ pub(super) fn projection(projection: Projection, exclude: bool) -> Result<Transf
     }
     let checked = |expr: &Expr| {
         let expr = expr.clone().unalias();
-        let text = text(&expr);
+        let text = text(&expr, schema);
         Ok((guard(expr, schema)?, text))
     };
     let exprs = projection.expr.iter().map(checked).collect::<Result<_>>()?;
@@ -75,24 +75,16 @@ fn node(node: CheckedNode) -> LogicalPlan {
     LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }
 
-/// An expression as its author may know it.
-fn text(expr: &Expr) -> String {
-    expr.human_display().to_string()
-}
-
 /// What operators compute themselves.
 fn operator(extension: Extension, exclude: bool) -> Result<Transformed<LogicalPlan>> {
     let any = extension.node.as_any();
     if let Some(join) = any.downcast_ref::<JoinNode>() {
-        let Some(residual) = join.residual.as_ref() else {
-            return Ok(Transformed::no(LogicalPlan::Extension(extension)));
-        };
         let pairs = join.pair_schema()?;
-        if !can_fail(residual, &pairs) {
-            return Ok(Transformed::no(LogicalPlan::Extension(extension)));
-        }
+        let Some(residual) = join.residual.as_ref().filter(|residual| can_fail(residual, &pairs)) else {
+            return Ok(replaced(JoinNode { leaves_out_failures: None, ..join.clone() }));
+        };
         let residual = Some(guard(residual.clone(), &pairs)?);
-        let leaves_out_failures = exclude.then(|| join.condition.clone());
+        let leaves_out_failures = join.leaves_out_failures.clone().filter(|_| exclude);
         return Ok(replaced(JoinNode { residual, leaves_out_failures, ..join.clone() }));
     }
     if let Some(window) = any.downcast_ref::<WindowNode>() {

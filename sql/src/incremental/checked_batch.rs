@@ -16,7 +16,7 @@ use engine::dataflow::checked::{CheckedNode, Step};
 
 use super::{checked, derived_keys, optimize};
 use crate::error::SqlError;
-use crate::guard::{EXACT, can_fail, guard_node, guarded_by};
+use crate::guard::{EXACT, can_fail, guard_node};
 use crate::stack::on_big_stack;
 use crate::window::keyed;
 
@@ -115,9 +115,6 @@ fn call(call: Expr, below: &mut Below, schema: &DFSchema) -> Result<(Expr, bool)
     let mut is_exact = false;
     for argument in &mut params.args {
         let mut expr = std::mem::take(argument);
-        if let Some(filter) = params.filter.as_deref().filter(|_| can_fail(&expr, schema)) {
-            expr = guarded_by(expr, filter);
-        }
         let is_integer = expr.get_type(schema)?.is_integer();
         expr = below.above(expr);
         if func.name() == "sum" && is_integer {

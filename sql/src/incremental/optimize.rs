@@ -27,7 +27,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule
 
 use super::subquery::CorrelatedNotIn;
 use crate::error::SqlError;
-use crate::guard::{InfallibleFirst, keep_overflow};
+use crate::guard::{InfallibleFirst, before_optimizing};
 
 /// Type-checks and simplifies a view's plan.
 ///
@@ -36,7 +36,7 @@ use crate::guard::{InfallibleFirst, keep_overflow};
 pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     let mut options = ConfigOptions::default();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-    let plan = keep_overflow(Analyzer::new().execute_and_check(plan, &options, |_, _| {})?)?;
+    let plan = before_optimizing(Analyzer::new().execute_and_check(plan, &options, |_, _| {})?)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),

@@ -228,7 +228,7 @@ impl AggregateOperator {
     }
 
     fn leaves_out(&self, error: &Error) -> bool {
-        self.spec.leaves_out_failures && error.kind() == ErrorKind::Data
+        self.spec.leaves_out_failures.is_some() && error.kind() == ErrorKind::Data
     }
 
     /// Why there is no answer for one group, as it was before this tick (`before`) or as it is (`slots`), if there is none.
@@ -243,7 +243,9 @@ impl AggregateOperator {
             };
             let names = answered.iter().map(|answer| self.output.field(keys.len() + answer).name().as_str());
             let expression = names.collect::<Vec<_>>().join(", ");
-            let fields: Vec<_> = self.output.fields().iter().take(keys.len()).cloned().collect();
+            let known = self.spec.leaves_out_failures.iter().flatten();
+            let fields = self.output.fields().iter().zip(known);
+            let fields: Vec<_> = fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
             let row = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), keys, &options)?;
             return Ok(Some(Failure { expression, cause, row: row_json(&row, 0), weight: 1 }));
