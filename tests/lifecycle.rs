@@ -154,7 +154,7 @@ fn a_view_that_cannot_join_leaves_its_namesake_as_it_was() {
     // Text that is no number fails the new view on its first row.
     bench.append(0, &[r#"{"k": 3, "v": 5, "g": "x", "ts": "2026-03-01 00:00:04"}"#]);
     bench.rows("v");
-    bench.create("v", "SELECT g::int AS x FROM s").expect_err("a cast that fails");
+    bench.create("v", "WITH (on_error = 'fail') AS SELECT g::int AS x FROM s").expect_err("a cast that fails");
     bench.append(0, &RECORDS[..1]);
     assert_eq!(bench.rows("v"), ["1|50", "2|20", "3|5"]);
 }

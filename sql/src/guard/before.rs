@@ -33,8 +33,8 @@ pub(crate) fn before_optimizing(plan: LogicalPlan) -> Result<LogicalPlan> {
             }
             let schema = schema.get_or_insert_with(|| merge_schema(&inputs.iter().collect::<Vec<_>>()));
             let name = names.save(&expr);
-            let ready = expr.transform_up(|expr| self::ready(expr, schema))?;
-            Ok(ready.update_data(|expr| name.restore(expr)))
+            let made = expr.transform_up(|expr| ready(expr, schema))?;
+            Ok(made.update_data(|expr| name.restore(expr)))
         })?;
         changed |= node.transformed;
         if changed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
