@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
@@ -66,6 +67,17 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// What the statement reports. After a cancel any error will do: the session says which cancel it was.
     async fn execute(&self, request: &Request<'_>, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError>;
+
+    /// Runs an INSERT whose rows, called [`COPIED`](sql::write::COPIED) in it, are `rows` of `schema`. It runs to its end.
+    ///
+    /// # Errors
+    /// What the statement reports; then nothing was inserted.
+    async fn insert_copied(
+        &self,
+        request: &Request<'_>,
+        rows: Vec<RecordBatch>,
+        schema: SchemaRef,
+    ) -> Result<Outcome, SqlError>;
 
     /// True if clients may connect to `name`.
     fn database_exists(&self, name: &str) -> bool;

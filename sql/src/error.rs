@@ -53,6 +53,7 @@ impl SqlState {
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self("55000");
     pub const CONNECTION_FAILURE: Self = Self("08006");
     pub const PROTOCOL_VIOLATION: Self = Self("08P01");
+    pub const BAD_COPY_FILE_FORMAT: Self = Self("22P04");
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
     pub const QUERY_CANCELED: Self = Self("57014");

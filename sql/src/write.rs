@@ -27,6 +27,9 @@ use crate::{SqlError, SqlState};
 /// The name by which ON CONFLICT DO UPDATE calls the rows that were to be inserted.
 pub const EXCLUDED: &str = "excluded";
 
+/// The name by which the INSERT of a COPY calls the rows that the client sent. No relation of a user's has it.
+pub const COPIED: &str = "\u{1}copied";
+
 /// A query for rows, some of whose columns are assigned to columns of the table.
 #[derive(Debug, Clone)]
 pub struct Rows {

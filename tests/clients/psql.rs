@@ -100,6 +100,33 @@ fn fetch_count_reads_by_cursor() {
 }
 
 #[test]
+fn tables_are_filled_with_copy() {
+    if !are_installed(&["psql"]) {
+        return;
+    }
+    let tutorial = Tutorial::declared();
+    let run = |lines: &str| script(tutorial.served.port(), &["-At"], lines);
+    let said = run(
+        "CREATE TABLE stock (id int PRIMARY KEY, name text NOT NULL, price numeric(8,2) DEFAULT 1.5, tags text[], at timestamptz);\n\
+         CREATE MATERIALIZED VIEW prices AS SELECT count(*) AS n, sum(price) AS total FROM stock;\n\
+         COPY stock FROM STDIN;\n1\ttea\t3.255\t{hot,leaf}\t2026-02-03 04:05:06+02\n2\ta\\tb\t\\N\t\\N\t\\N\n\\.\n\
+         COPY stock (id, name) FROM STDIN WITH (FORMAT csv);\n3,\"rye, dark\"\n\\.\n\
+         SELECT id, name, price, tags, at AT TIME ZONE 'UTC' FROM stock ORDER BY id;\n\
+         SELECT * FROM prices;\n",
+    );
+    let rows = "1|tea|3.26|{hot,leaf}|2026-02-03 02:05:06\n2|a\tb|||\n3|rye, dark|1.50||\n3|4.76\n";
+    assert!(said.as_ref().is_ok_and(|said| said.ends_with(rows)), "{said:?}");
+    // All or nothing: the second row's key is taken, and one name is NULL.
+    let error = run("COPY stock (id, name) FROM STDIN;\n4\tnew\n1\ttaken\n\\.\n").expect_err("a key twice");
+    assert!(error.contains("duplicate key value"), "{error}");
+    let error = run("COPY stock (id, name) FROM STDIN;\n5\t\\N\n\\.\n").expect_err("a NULL");
+    assert!(error.contains("null value in column \"name\""), "{error}");
+    let error = run("COPY prices FROM STDIN;\n1\t1\n\\.\n").expect_err("a view");
+    assert!(error.contains("cannot change"), "{error}");
+    assert_eq!(run("SELECT count(*) FROM stock").as_deref(), Ok("3\n"));
+}
+
+#[test]
 fn formats_copies_and_variables_work() {
     if !are_installed(&["psql"]) {
         return;

@@ -1,6 +1,8 @@
 //! Random views with expressions that fail on some rows, and what they are to be: written down here, by hand, as plain SQL
 //! over the rows that do not fail.
 
+use arrow::array::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
 use engine::dataflow::execution::ExecutionConfig;
 use engine::tick::core::CoreConfig;
 use rand::seq::IndexedRandom;
@@ -83,17 +85,18 @@ impl FailingCase {
     ///
     /// # Errors
     /// The first tick at which something differs, and how.
-    pub fn run(&self) -> Result<Vec<arrow::array::RecordBatch>, String> {
+    pub fn run(&self) -> Result<Vec<RecordBatch>, String> {
         self.run_with(None).0
     }
 
     /// The same with a bug in the view, and whether the bug changed anything.
-    pub fn run_with(&self, bug: Option<ErrorBug>) -> (Result<Vec<arrow::array::RecordBatch>, String>, bool) {
+    pub fn run_with(&self, bug: Option<ErrorBug>) -> (Result<Vec<RecordBatch>, String>, bool) {
         let mut acted = false;
         let ran = unpanicked(|| {
             let create = format!("CREATE MATERIALIZED VIEW v AS {}", self.view);
             let config = self.config(self.parallelism);
             let mut run = Run::new(&create, [self.feed, ROWS], false, self.partitions, config, None)?;
+            let judge = Judge::new(self, &run)?;
             let mut from = 0;
             for (index, cut) in self.cuts.iter().copied().chain([self.records.len()]).enumerate() {
                 let cut = cut.clamp(from, self.records.len());
@@ -104,7 +107,7 @@ impl FailingCase {
                 if let Some(bug) = bug {
                     acted |= bug.tamper(&mut rows, &mut errors);
                 }
-                self.check(&run, &rows, &errors).map_err(at)?;
+                judge.check(&run, &rows, &errors).map_err(at)?;
                 if let Some(Some(parallelism)) = self.restarts.get(index) {
                     run.restart(self.config(*parallelism)).map_err(at)?;
                 }
@@ -114,35 +117,41 @@ impl FailingCase {
         (ran, acted)
     }
 
-    fn check(
-        &self,
-        run: &Run,
-        rows: &[arrow::array::RecordBatch],
-        errors: &[arrow::array::RecordBatch],
-    ) -> Result<(), String> {
-        let answer = |text: &str| {
-            let plan = run.batch().plan(text).map_err(|e| format!("{text}: {e} {:?}", e.detail))?;
-            run.batch().answer(&plan).map_err(|e| format!("{text}: {e}"))
-        };
-        compare::equal(&answer(&self.rows)?, rows).map_err(|e| format!("rows: {e}"))?;
-        // What a view cannot do it does not fail on: the checked batch agrees.
-        if let Ok(plan) = run.batch().plan_checked(&self.view) {
-            let checked = run.batch().answer(&plan)?;
+    fn config(&self, parallelism: usize) -> CoreConfig {
+        let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
+        CoreConfig { execution: ExecutionConfig { parallelism, tasks }, ..Default::default() }
+    }
+}
+
+/// The queries that say what a view is to hold and to leave out. They see the rows of every tick.
+struct Judge {
+    rows: LogicalPlan,
+    errors: LogicalPlan,
+    /// The view's own query as a batch that leaves out what it does; `None` for what VERIFY refuses.
+    checked: Option<LogicalPlan>,
+}
+
+impl Judge {
+    fn new(case: &FailingCase, run: &Run) -> Result<Self, String> {
+        let plan = |text: &str| run.batch().plan(text).map_err(|e| format!("{text}: {e} {:?}", e.detail));
+        let checked = run.batch().plan_checked(&case.view).ok();
+        Ok(Self { rows: plan(&case.rows)?, errors: plan(&case.errors)?, checked })
+    }
+
+    fn check(&self, run: &Run, rows: &[RecordBatch], errors: &[RecordBatch]) -> Result<(), String> {
+        compare::equal(&run.batch().answer(&self.rows)?, rows).map_err(|e| format!("rows: {e}"))?;
+        if let Some(checked) = &self.checked {
+            let checked = run.batch().answer(checked)?;
             compare::equal(&checked, rows).map_err(|e| format!("rows as VERIFY sees them: {e}"))?;
         }
         let states: Vec<_> = errors.iter().map(|batch| batch.project(&[2]).expect("five columns")).collect();
-        let expected = expanded(&compare::rows(&answer(&self.errors)?));
+        let expected = expanded(&compare::rows(&run.batch().answer(&self.errors)?));
         let mut found: Vec<String> = compare::rows(&states).iter().map(|row| format!("{:?}", row[0])).collect();
         found.sort();
         if expected != found {
             return Err(format!("errors: expected {expected:?}, found {found:?}"));
         }
         Ok(())
-    }
-
-    fn config(&self, parallelism: usize) -> CoreConfig {
-        let tasks = (parallelism > 1).then(tokio::runtime::Handle::current);
-        CoreConfig { execution: ExecutionConfig { parallelism, tasks }, ..Default::default() }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
+use datafusion::datasource::MemTable;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use engine::Error;
 use engine::tick::history::Retention;
@@ -105,7 +106,7 @@ impl Backend for Database {
             Statement::Subscribe(subscribe) => self.subscribe(subscribe, &reading).await,
             Statement::Verify(verify) => self.verify(verify).await,
             Statement::Wait(wait) => self.wait(wait, &reading).await,
-            Statement::Write(write) => self.write(write, request, &asker, parameters).await,
+            Statement::Write(write) => self.write(write, request, &asker, parameters, None).await,
             _ => match self.table(request, &reading).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
                 None => match self.change(request.statement, request.cancel).await? {
@@ -114,6 +115,19 @@ impl Backend for Database {
                 },
             },
         }
+    }
+
+    async fn insert_copied(
+        &self,
+        request: &Request<'_>,
+        rows: Vec<RecordBatch>,
+        schema: SchemaRef,
+    ) -> Result<Outcome, SqlError> {
+        let Statement::Write(write) = &request.statement.statement else {
+            return Err(Error::internal("copied rows without an INSERT").into());
+        };
+        let copied = MemTable::try_new(schema, vec![rows])?;
+        self.write(write, request, &asker_of(request), vec![], Some(Arc::new(copied))).await
     }
 
     fn database_exists(&self, name: &str) -> bool {

@@ -19,13 +19,14 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::sql::sqlparser::ast::Query;
 use engine::Error;
 use engine::delta::{Delta, Weights};
 use engine::tick::table::WriteError;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::statement::{Conflict, CreateTable, Write, WriteAction};
-use sql::write::{self, EXCLUDED, Rows};
+use sql::write::{self, COPIED, EXCLUDED, Rows};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
@@ -58,16 +59,17 @@ struct Planned<'r> {
     parameters: Vec<DataType>,
 }
 
-/// The relations of a statement, with the rows that were to be inserted.
-struct WithExcluded<'a> {
+/// The relations of a statement, with rows that have a name in it alone.
+struct WithRows<'a> {
     own: ReadRelations<'a>,
-    excluded: Arc<dyn TableProvider>,
+    name: &'static str,
+    rows: Arc<dyn TableProvider>,
 }
 
-impl Relations for WithExcluded<'_> {
+impl Relations for WithRows<'_> {
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
-        if schema.is_none() && name == EXCLUDED {
-            return Some(Relation::Table(self.excluded.clone()));
+        if schema.is_none() && name == self.name {
+            return Some(Relation::Table(self.rows.clone()));
         }
         self.own.relation(schema, name)
     }
@@ -90,10 +92,11 @@ impl Database {
         asker: &Asker,
     ) -> Result<Vec<DataType>, SqlError> {
         let (object, table) = target(&reading.catalog, write)?;
-        Ok(self.plan_write(write, object, table, request, reading, asker)?.parameters)
+        Ok(self.plan_write(write, object, table, request, (reading, asker, None))?.parameters)
     }
 
-    /// Runs a statement that writes to a table. Returns when the tick that holds the change is published.
+    /// Runs a statement that writes to a table. Returns when the tick that holds the change is published. `copied` are the rows
+    /// that [`COPIED`] stands for.
     ///
     /// # Errors
     /// 42P01, 42809, 42703, 42804, 42601, 42P10, 23505, 23502, 21000, 40001, 57014, and what its expressions report. After
@@ -104,6 +107,7 @@ impl Database {
         request: &Request<'_>,
         asker: &Asker,
         parameters: Vec<ScalarValue>,
+        copied: Option<Arc<dyn TableProvider>>,
     ) -> Result<Outcome, SqlError> {
         let conflict = match &write.action {
             WriteAction::Insert { conflict, .. } => conflict.as_ref(),
@@ -123,7 +127,7 @@ impl Database {
             }
             let reading = self.reading();
             let (object, table) = target(&reading.catalog, write)?;
-            let planned = self.plan_write(write, object, table, request, &reading, asker)?;
+            let planned = self.plan_write(write, object, table, request, (&reading, asker, copied.as_ref()))?;
             let Change { deltas, rows } = self.change_of(write, &planned, request, &reading, &parameters).await?;
             let done = || Outcome::done(tag(write, rows));
             if deltas.iter().all(Delta::is_empty) {
@@ -156,15 +160,21 @@ impl Database {
         object: &Arc<Object>,
         table: &'r CreateTable,
         request: &Request<'_>,
-        reading: &Reading,
-        asker: &Asker,
+        (reading, asker, copied): (&Reading, &Asker, Option<&Arc<dyn TableProvider>>),
     ) -> Result<Planned<'r>, SqlError> {
         let (text, types) = (&request.statement.text, request.parameter_types);
+        let plan = |query: &Query, types: &[Option<DataType>]| match copied {
+            None => self.plan_query(query, text, types, reading, Some(asker)),
+            Some(rows) => {
+                let own = ReadRelations::new(reading, &self.engine);
+                bind(&self.session_state, &WithRows { own, name: COPIED, rows: rows.clone() }, query, text, types)
+            }
+        };
         let rows = write::rows(write, table, text)?;
-        let source = self.plan_query(&rows.source, text, types, reading, Some(asker))?;
+        let source = plan(&rows.source, types)?;
         let query = rows.query(table, &source.columns)?;
         let mut known: Vec<Option<DataType>> = source.parameters.iter().cloned().map(Some).collect();
-        let query = self.plan_query(&query, text, &known, reading, Some(asker))?;
+        let query = plan(&query, &known)?;
         let mut update = None;
         let mut parameters = source.parameters;
         if let WriteAction::Insert { conflict: Some(conflict), .. } = &write.action {
@@ -193,7 +203,7 @@ impl Database {
         reading: &Reading,
         (types, excluded): (&[Option<DataType>], Arc<dyn TableProvider>),
     ) -> Result<PlannedQuery, SqlError> {
-        let relations = WithExcluded { own: ReadRelations::new(reading, &self.engine), excluded };
+        let relations = WithRows { own: ReadRelations::new(reading, &self.engine), name: EXCLUDED, rows: excluded };
         let text = &request.statement.text;
         let inner = bind(&self.session_state, &relations, &rows.source, text, types)?;
         let query = rows.query(table, &inner.columns)?;

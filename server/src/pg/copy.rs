@@ -14,12 +14,12 @@ use super::failure::Failure;
 use super::reply;
 use super::stream::{attend, flush, is_due};
 use super::wire::FLUSH_BYTES;
-use crate::session::copy_options::{CopyFormat, CopyOptions, ForceQuote};
+use crate::session::copy_options::{CopyFormat, CopyOptions};
 use crate::session::registry::StatementControl;
 use crate::session::rows::RowSource;
 
 /// What a binary COPY starts with: signature, flags, length of the header's extension.
-const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(super) const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Rows taken at a time.
 const ROWS_AT_ONCE: usize = 8192;
 
@@ -92,15 +92,8 @@ impl<'a> Layout<'a> {
     /// # Errors
     /// 42703 if FORCE_QUOTE names a column there is not.
     fn new(columns: &[FieldRef], options: &'a CopyOptions) -> Result<Self, SqlError> {
-        let mut forced = vec![options.force_quote == ForceQuote::All; columns.len()];
-        if let ForceQuote::Columns(names) = &options.force_quote {
-            for name in names {
-                let position = columns.iter().position(|column| column.name() == name).ok_or_else(|| {
-                    SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
-                })?;
-                forced[position] = true;
-            }
-        }
+        let names: Vec<&str> = columns.iter().map(|column| column.name().as_str()).collect();
+        let forced = options.force_quote.among(&names)?;
         Ok(Self { options, forced })
     }
 

@@ -190,6 +190,10 @@ impl Connection {
                     portal.state = PortalState::Done { had_rows: false };
                     return self.copy_out(source, &columns, &options, &control).await;
                 }
+                Started::CopyIn(copy) => {
+                    portal.state = PortalState::Done { had_rows: false };
+                    return self.copy_in(*copy, &control).await;
+                }
                 Started::Rows(rows) => {
                     check_shape(&prepared, &rows)?;
                     portal.state = PortalState::Rows(rows);

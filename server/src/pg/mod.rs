@@ -15,6 +15,8 @@
 mod auth;
 mod connection;
 mod copy;
+mod copy_in;
+mod copy_record;
 mod datetime;
 mod decode;
 mod encode;

@@ -3,7 +3,7 @@
 use arrow::datatypes::FieldRef;
 use bytes::BytesMut;
 use pgwire::messages::Message;
-use pgwire::messages::copy::{CopyDone, CopyOutResponse};
+use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::{
@@ -111,6 +111,13 @@ pub(super) fn copy_out(out: &mut BytesMut, format: Format, columns: usize) {
     let columns = i16::try_from(columns).unwrap_or(i16::MAX);
     let formats = vec![code; usize::from(columns.unsigned_abs())];
     put(out, &CopyOutResponse::new(i8::try_from(code).unwrap_or(0), columns, formats));
+}
+
+pub(super) fn copy_in(out: &mut BytesMut, format: Format, columns: usize) {
+    let code = format.code();
+    let columns = i16::try_from(columns).unwrap_or(i16::MAX);
+    let formats = vec![code; usize::from(columns.unsigned_abs())];
+    put(out, &CopyInResponse::new(i8::try_from(code).unwrap_or(0), columns, formats));
 }
 
 pub(super) fn copy_done(out: &mut BytesMut) {

@@ -53,6 +53,7 @@ impl Connection {
                 self.complete(&rows, streamed.rows);
             }
             Started::Copy { source, columns, options } => self.copy_out(source, &columns, &options, &control).await?,
+            Started::CopyIn(copy) => self.copy_in(*copy, &control).await?,
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub(super) async fn attend<T>(
     }
 }
 
-fn stop(reason: StopReason) -> Failure {
+pub(super) fn stop(reason: StopReason) -> Failure {
     match reason {
         StopReason::Terminate => Failure::Fatal(reason.error()),
         StopReason::UserRequest | StopReason::Timeout => Failure::Error(reason.error()),

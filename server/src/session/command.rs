@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast;
 use sql::statement::{Parsed, Statement};
 use sql::{SqlError, SqlState};
 
-use super::copy_options::CopyOptions;
+use super::copy_options::{CopyOptions, Direction};
 use super::transaction::Modes;
 
 /// One thing a session can do by itself.
@@ -62,6 +62,12 @@ pub(crate) enum Command {
     DiscardAll,
     Copy {
         source: Copied,
+        options: CopyOptions,
+    },
+    /// COPY table (columns) FROM STDIN.
+    CopyIn {
+        table: ast::ObjectName,
+        columns: Vec<ast::Ident>,
         options: CopyOptions,
     },
     /// Accepted, and nothing happens.
@@ -179,13 +185,17 @@ fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
         S::NOTIFY { .. } => Command::Nothing("NOTIFY"),
         S::Copy { source, to: true, target: ast::CopyTarget::Stdout, options, legacy_options, .. } => Command::Copy {
             source: Copied::Source(source.clone()),
-            options: CopyOptions::new(options, legacy_options)?,
+            options: CopyOptions::new(Direction::Out, options, legacy_options)?,
         },
         S::Copy { to: true, .. } => {
             let error = SqlError::unsupported("COPY to a file or program is not supported");
             return Err(error.hint("Use COPY … TO STDOUT, or psql's \\copy."));
         }
-        S::Copy { .. } => return Err(SqlError::unsupported("COPY FROM is not supported")),
+        S::Copy { source: ast::CopySource::Table { table_name, columns }, options, legacy_options, .. } => {
+            let options = CopyOptions::new(Direction::In, options, legacy_options)?;
+            Command::CopyIn { table: table_name.clone(), columns: columns.clone(), options }
+        }
+        S::Copy { .. } => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
         other => {
             let words: Vec<_> = other.to_string().split_whitespace().take(2).map(str::to_owned).collect();
             return Err(SqlError::unsupported(format!("{} is not supported", words.join(" "))));

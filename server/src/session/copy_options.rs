@@ -1,4 +1,4 @@
-//! The options of COPY … TO STDOUT, in the syntax of today and of before 9.0.
+//! The options of COPY … TO STDOUT and COPY … FROM STDIN, in the syntax of today and of before 9.0.
 
 use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident};
 use sql::{SqlError, SqlState};
@@ -13,12 +13,42 @@ pub(crate) enum CopyFormat {
     Binary,
 }
 
-/// Which columns are quoted even where they need not be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ForceQuote {
-    Never,
+/// Which way the rows go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// COPY … TO.
+    #[default]
+    Out,
+    /// COPY … FROM.
+    In,
+}
+
+/// Which columns an option is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Forced {
+    #[default]
+    None,
     All,
     Columns(Vec<String>),
+}
+
+impl Forced {
+    /// For each of the columns of these names, whether the option is about it.
+    ///
+    /// # Errors
+    /// 42703 for a column there is not.
+    pub(crate) fn among(&self, names: &[&str]) -> Result<Vec<bool>, SqlError> {
+        let mut forced = vec![*self == Self::All; names.len()];
+        if let Self::Columns(wanted) = self {
+            for name in wanted {
+                let position = names.iter().position(|column| column == name).ok_or_else(|| {
+                    SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+                })?;
+                forced[position] = true;
+            }
+        }
+        Ok(forced)
+    }
 }
 
 /// The options, checked.
@@ -30,7 +60,12 @@ pub(crate) struct CopyOptions {
     pub header: bool,
     pub quote: u8,
     pub escape: u8,
-    pub force_quote: ForceQuote,
+    /// Quoted even where they need not be.
+    pub force_quote: Forced,
+    /// Never NULL, whatever they hold.
+    pub force_not_null: Forced,
+    /// NULL where a quoted value is the NULL text.
+    pub force_null: Forced,
 }
 
 /// The options as given.
@@ -42,7 +77,10 @@ struct Given {
     header: bool,
     quote: Option<char>,
     escape: Option<char>,
-    force_quote: Option<ForceQuote>,
+    force_quote: Option<Forced>,
+    force_not_null: Option<Forced>,
+    force_null: Option<Forced>,
+    direction: Direction,
 }
 
 impl CopyOptions {
@@ -50,8 +88,12 @@ impl CopyOptions {
     ///
     /// # Errors
     /// 22023 for a format or encoding there is none of, 42601 and 0A000 for options that do not go together.
-    pub(crate) fn new(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self, SqlError> {
-        let mut given = Given::default();
+    pub(crate) fn new(
+        direction: Direction,
+        options: &[CopyOption],
+        legacy: &[CopyLegacyOption],
+    ) -> Result<Self, SqlError> {
+        let mut given = Given { direction, ..Given::default() };
         for option in options {
             given.option(option)?;
         }
@@ -71,16 +113,18 @@ impl Given {
             CopyOption::Header(header) => self.header = *header,
             CopyOption::Quote(quote) => self.quote = Some(*quote),
             CopyOption::Escape(escape) => self.escape = Some(*escape),
-            CopyOption::ForceQuote(columns) => self.force_quote = Some(force_quote(columns)),
+            CopyOption::ForceQuote(columns) => self.force_quote = Some(forced(columns)),
+            CopyOption::ForceNotNull(columns) => self.force_not_null = Some(forced(columns)),
+            CopyOption::ForceNull(columns) => self.force_null = Some(forced(columns)),
             CopyOption::Encoding(name) => {
                 let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
                 if !plain.eq_ignore_ascii_case("utf8") && !plain.eq_ignore_ascii_case("unicode") {
                     return Err(SqlError::unsupported(format!("COPY in encoding \"{name}\" is not supported")));
                 }
             }
-            CopyOption::Freeze(_) | CopyOption::ForceNotNull(_) | CopyOption::ForceNull(_) => {
-                return Err(SqlError::unsupported(format!("COPY {option} is only for COPY FROM")));
-            }
+            // A promise about storage that ours does not need.
+            CopyOption::Freeze(_) if self.direction == Direction::In => {}
+            CopyOption::Freeze(_) => return Err(SqlError::unsupported("COPY FREEZE cannot be used with COPY TO")),
         }
         Ok(())
     }
@@ -107,10 +151,8 @@ impl Given {
             CopyLegacyCsvOption::Header => self.header = true,
             CopyLegacyCsvOption::Quote(quote) => self.quote = Some(*quote),
             CopyLegacyCsvOption::Escape(escape) => self.escape = Some(*escape),
-            CopyLegacyCsvOption::ForceQuote(columns) => self.force_quote = Some(force_quote(columns)),
-            CopyLegacyCsvOption::ForceNotNull(_) => {
-                return Err(SqlError::unsupported("COPY FORCE NOT NULL is only for COPY FROM"));
-            }
+            CopyLegacyCsvOption::ForceQuote(columns) => self.force_quote = Some(forced(columns)),
+            CopyLegacyCsvOption::ForceNotNull(columns) => self.force_not_null = Some(forced(columns)),
         }
         Ok(())
     }
@@ -134,9 +176,21 @@ impl Given {
             ("quote", self.quote.is_some()),
             ("escape", self.escape.is_some()),
             ("force quote", self.force_quote.is_some()),
+            ("force not null", self.force_not_null.is_some()),
+            ("force null", self.force_null.is_some()),
         ] {
             if is_given && !csv {
                 return Err(only_csv(name));
+            }
+        }
+        for (name, is_given, direction) in [
+            ("force quote", self.force_quote.is_some(), Direction::Out),
+            ("force not null", self.force_not_null.is_some(), Direction::In),
+            ("force null", self.force_null.is_some(), Direction::In),
+        ] {
+            if is_given && self.direction != direction {
+                let other = if direction == Direction::In { "TO" } else { "FROM" };
+                return Err(SqlError::unsupported(format!("COPY {name} cannot be used with COPY {other}")));
             }
         }
         let delimiter = one_byte("delimiter", self.delimiter.unwrap_or(if csv { ',' } else { '\t' }))?;
@@ -162,8 +216,10 @@ impl Given {
         if csv && null.bytes().any(|byte| byte == quote) {
             return invalid("CSV quote character must not appear in the NULL specification");
         }
-        let force_quote = self.force_quote.unwrap_or(ForceQuote::Never);
-        Ok(CopyOptions { format, delimiter, null, header: self.header, quote, escape, force_quote })
+        let [force_quote, force_not_null, force_null] =
+            [self.force_quote, self.force_not_null, self.force_null].map(Option::unwrap_or_default);
+        let header = self.header;
+        Ok(CopyOptions { format, delimiter, null, header, quote, escape, force_quote, force_not_null, force_null })
     }
 }
 
@@ -179,10 +235,10 @@ fn format(name: &Ident) -> Result<CopyFormat, SqlError> {
     }
 }
 
-fn force_quote(columns: &[Ident]) -> ForceQuote {
+fn forced(columns: &[Ident]) -> Forced {
     match columns {
-        [star] if star.value == "*" => ForceQuote::All,
-        columns => ForceQuote::Columns(columns.iter().map(fold).collect()),
+        [star] if star.value == "*" => Forced::All,
+        columns => Forced::Columns(columns.iter().map(fold).collect()),
     }
 }
 
@@ -199,16 +255,21 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_format() {
-        let text = CopyOptions::new(&[], &[]).expect("defaults");
+        let text = CopyOptions::new(Direction::Out, &[], &[]).expect("defaults");
         assert_eq!((text.delimiter, text.null.as_str()), (b'\t', "\\N"));
         let legacy = [CopyLegacyOption::Csv(vec![CopyLegacyCsvOption::Header])];
-        let csv = CopyOptions::new(&[], &legacy).expect("csv header");
+        let csv = CopyOptions::new(Direction::Out, &[], &legacy).expect("csv header");
         assert_eq!((csv.delimiter, csv.null.as_str(), csv.header, csv.escape), (b',', "", true, b'"'));
     }
 
     #[test]
     fn options_that_do_not_go_together_are_refused() {
-        let state = |options: &[CopyOption]| CopyOptions::new(options, &[]).expect_err("refused").state.0;
+        let state =
+            |options: &[CopyOption]| CopyOptions::new(Direction::Out, options, &[]).expect_err("refused").state.0;
+        let csv = CopyOption::Format(Ident::new("csv"));
+        assert_eq!(state(&[csv.clone(), CopyOption::ForceNull(vec![Ident::new("a")])]), "0A000");
+        let quoted = [csv, CopyOption::ForceQuote(vec![Ident::new("a")])];
+        assert_eq!(CopyOptions::new(Direction::In, &quoted, &[]).expect_err("refused").state.0, "0A000");
         assert_eq!(state(&[CopyOption::Header(true)]), "0A000");
         assert_eq!(state(&[CopyOption::Delimiter('é')]), "0A000");
         assert_eq!(state(&[CopyOption::Delimiter('a')]), "22023");

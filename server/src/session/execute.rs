@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 use sql::statement::{Parsed, Statement, WriteAction};
+use sql::write::COPIED;
 use sql::{SqlError, SqlState};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, Copied, Count, Declaration};
 use super::copy_options::CopyOptions;
-use super::portal::{Patience, Portal, PortalState, Prepared, Rows, Started, no_cursor};
+use super::portal::{CopyIn, Patience, Portal, PortalState, Prepared, Rows, Started, no_cursor};
 use super::rows::{RowSource, sql_error, text_rows};
 use super::settings::{Settings, is_known, unrecognized};
 use super::transaction::{End, Modes, State, only_in_block};
@@ -55,16 +57,7 @@ impl Session {
     ) -> Result<Started, SqlError> {
         let definition = definition_tag(&statement.statement);
         let write = write_tag(&statement.statement);
-        if let Some(tag) = definition.or(write).filter(|_| self.transaction.is_read_only()) {
-            let message = format!("cannot execute {tag} in a read-only transaction");
-            return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
-        }
-        if let Some(tag) = write.filter(|_| self.transaction.state() == State::Block) {
-            let error = SqlError::unsupported(format!("{tag} in a transaction block is not supported"));
-            return Err(
-                error.hint("A write commits by itself, and ROLLBACK could not take it back: run it outside the block.")
-            );
-        }
+        self.check_may_write(definition, write)?;
         let reads = matches!(statement.statement, Statement::Query(_) | Statement::Explain(_));
         let as_of = statement.as_of_tick.filter(|_| reads);
         let read_point = match as_of {
@@ -96,6 +89,24 @@ impl Session {
                 Started::Rows(Rows { endless, ..all_rows(RowSource::new(stream, token), columns, tag) })
             }
         })
+    }
+
+    /// Checks that the transaction lets a statement define, or write, something.
+    ///
+    /// # Errors
+    /// 25006, 0A000.
+    fn check_may_write(&self, definition: Option<&str>, write: Option<&str>) -> Result<(), SqlError> {
+        if let Some(tag) = definition.or(write).filter(|_| self.transaction.is_read_only()) {
+            let message = format!("cannot execute {tag} in a read-only transaction");
+            return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        if let Some(tag) = write.filter(|_| self.transaction.state() == State::Block) {
+            let error = SqlError::unsupported(format!("{tag} in a transaction block is not supported"));
+            return Err(
+                error.hint("A write commits by itself, and ROLLBACK could not take it back: run it outside the block.")
+            );
+        }
+        Ok(())
     }
 
     async fn run(
@@ -168,6 +179,7 @@ impl Session {
                 "DISCARD ALL"
             }
             Command::Copy { source, options } => return self.copy(source, options, token).await,
+            Command::CopyIn { table, columns, options } => return self.copy_in(table, columns, options, token).await,
             Command::Nothing(tag) => {
                 if matches!(*tag, "LISTEN" | "NOTIFY") {
                     self.notices.push(Notice::new(format!("{tag} is accepted, but notifications are not delivered")));
@@ -419,6 +431,57 @@ impl Session {
             }
             _ => Err(SqlError::unsupported("COPY needs a query that returns rows")),
         }
+    }
+
+    /// Finds what the rows of a COPY … FROM STDIN are to be.
+    async fn copy_in(
+        &mut self,
+        table: &ast::ObjectName,
+        columns: &[ast::Ident],
+        options: &CopyOptions,
+        token: &CancellationToken,
+    ) -> Result<Started, SqlError> {
+        self.check_may_write(None, Some("COPY FROM"))?;
+        let unplaced = |error: SqlError| SqlError { position: None, ..error };
+        let list: Vec<_> = columns.iter().map(ToString::to_string).collect();
+        let into = if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) };
+        let list = if list.is_empty() { "*".to_owned() } else { list.join(", ") };
+        // That it is a table, and these are columns of it, is said by an INSERT.
+        let probe = self.parse_one(&format!("INSERT INTO {table}{into} SELECT {list} FROM {table}"))?;
+        self.describe(&probe, &[], token, &PlanSlot::default()).await.map_err(unplaced)?;
+        let rows = self.parse_one(&format!("SELECT {list} FROM {table}"))?;
+        let described = self.describe(&rows, &[], token, &PlanSlot::default()).await.map_err(unplaced)?;
+        let insert = self.parse_one(&format!("INSERT INTO {table}{into} SELECT * FROM \"{COPIED}\""))?;
+        let (columns, options, table) = (described.columns.unwrap_or_default(), options.clone(), table.to_string());
+        Ok(Started::CopyIn(Box::new(CopyIn { table, columns, options, insert })))
+    }
+
+    /// Inserts the rows of a COPY, all or none.
+    ///
+    /// # Errors
+    /// As the INSERT's.
+    pub(crate) async fn insert_copied(
+        &mut self,
+        insert: &Parsed,
+        rows: Vec<RecordBatch>,
+        schema: SchemaRef,
+        token: &CancellationToken,
+    ) -> Result<(), SqlError> {
+        let read_point = self.transaction.read_point(self.backend.as_ref(), false)?;
+        let request = Request {
+            statement: insert,
+            parameter_types: &[],
+            settings: &self.settings,
+            read_point: &read_point,
+            cancel: token,
+            identity: &self.identity,
+            plan: &PlanSlot::default(),
+        };
+        let inserted = self.backend.insert_copied(&request, rows, schema).await;
+        let outcome = inserted.map_err(|error| SqlError { position: None, ..error })?;
+        self.transaction.refresh();
+        self.notices.extend(outcome.notices);
+        Ok(())
     }
 
     fn parse_one(&self, text: &str) -> Result<Parsed, SqlError> {

@@ -105,6 +105,20 @@ pub(crate) enum Started {
     Rows(Rows),
     /// Rows follow as COPY data.
     Copy { source: RowSource, columns: Vec<FieldRef>, options: CopyOptions },
+    /// The client is to send rows as COPY data.
+    CopyIn(Box<CopyIn>),
+}
+
+/// Rows that a client sends for a table.
+#[derive(Debug)]
+pub(crate) struct CopyIn {
+    /// The table, as errors name it.
+    pub table: String,
+    /// The columns that the rows have, with the table's names and types.
+    pub columns: Vec<FieldRef>,
+    pub options: CopyOptions,
+    /// The INSERT of [`COPIED`](sql::write::COPIED) that takes them.
+    pub insert: Parsed,
 }
 
 /// The portals of a session, by name; the unnamed one is "".

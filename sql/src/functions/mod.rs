@@ -24,6 +24,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::push_down_filter;
 use crate::types::PostgresTypes;
 
 /// Settings for planning and running queries: decimal literals are numeric, times are UTC, places in the text are kept.
@@ -50,6 +51,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(push_down_filter::rules_of_a_query())
         .with_type_planner(Arc::new(PostgresTypes))
         .build();
     datafusion_functions_json::register_all(&mut state)?;

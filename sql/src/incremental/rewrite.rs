@@ -85,7 +85,8 @@ impl Rewriter {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.rewrite(&sort.input),
             LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => {
                 let bounds = vec![None; plan.schema().fields().len()];
-                Ok(Node { plan: plan.clone(), weighted: false, bounds, closes: false })
+                // Of no rows every one is final.
+                Ok(Node { plan: plan.clone(), weighted: false, bounds, closes: true })
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(self.constant(plan)),
             other => Err(refusal::refuse(other)),

@@ -7,6 +7,7 @@
 //! (`refusal`). No word is reserved that Postgres does not reserve.
 
 mod alter;
+mod copy;
 mod create;
 mod cursor;
 mod data_type;
@@ -100,6 +101,11 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
         && let Some(place) = subscribe::place(&chunk.tokens)
     {
         return Ok((subscribe::embedded(chunk, place)?, None));
+    }
+    if first == "copy"
+        && let Some(from) = copy::place_of_from(&chunk.tokens)
+    {
+        return Ok((copy::statement(chunk, from)?, None));
     }
     let statement = match first.as_str() {
         "select" | "with" | "values" | "table" | "(" => return subscribe::query_at(chunk),

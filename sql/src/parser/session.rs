@@ -1,7 +1,7 @@
 //! Statements about the session: settings, transactions, cursors, prepared statements, notifications, COPY.
 //!
-//! sqlparser reads most of them. Cursor movements, ABORT and COPY's direction are read here, because sqlparser insists
-//! on FROM, does not know ABORT, and would read COPY's data out of the statement.
+//! sqlparser reads most of them. Cursor movements and ABORT are read here, because sqlparser insists on FROM and does not know
+//! ABORT.
 
 use datafusion::sql::sqlparser::ast::{self, FetchDirection, FetchPosition, Ident, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::parser::Parser;
@@ -37,11 +37,6 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>, first: &str) -> Result<Statemen
             let name = ast::ObjectName::from(vec![Ident::new("timezone")]);
             let reset = ast::ResetStatement { reset: ast::Reset::ConfigurationParameter(name) };
             return Ok(Statement::Session(Box::new(ast::Statement::Reset(reset))));
-        }
-        "copy" if reads_data(cursor) => {
-            return Err(SqlError::unsupported("COPY FROM is not supported")
-                .hint("Rows of tables come from INSERT, those of sources from topics.")
-                .at(cursor.position()));
         }
         "set" | "show" | "reset" | "begin" | "start" | "commit" | "end" | "rollback" | "savepoint" | "release"
         | "declare" | "close" | "prepare" | "execute" | "deallocate" | "discard" | "listen" | "notify" | "unlisten"
@@ -94,22 +89,6 @@ fn refuse_inside(statement: &ast::Statement) -> Result<(), SqlError> {
             Err(SqlError::unsupported(format!("{} is not supported", words.join(" "))))
         }
     }
-}
-
-/// True if a COPY reads: FROM stands outside brackets.
-fn reads_data(cursor: &Cursor<'_>) -> bool {
-    let mut depth = 0_usize;
-    for n in 1.. {
-        match cursor.peek_nth(n) {
-            Token::EOF => return false,
-            Token::LParen => depth += 1,
-            Token::RParen => depth = depth.saturating_sub(1),
-            token if depth == 0 && is_word(token, "to") => return false,
-            token if depth == 0 && is_word(token, "from") => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// `ABORT [WORK | TRANSACTION] [AND [NO] CHAIN]` is ROLLBACK.

@@ -52,14 +52,16 @@ async fn binary_has_its_header_tuples_and_trailer() {
 }
 
 #[tokio::test]
-async fn a_relation_is_copied_by_name_and_reading_is_refused() {
+async fn a_relation_is_copied_by_name_and_files_are_refused() {
     let server = TestServer::start().await;
     let mut client = server.client().await;
     client.query("CREATE VIEW v AS SELECT 1 AS a, 2 AS b").await;
     assert_eq!(client.query("COPY v TO STDOUT").await[1], "d 1\t2");
     assert_eq!(client.query("COPY v (b) TO STDOUT").await[1], "d 2");
     assert_eq!(client.query("COPY nope TO STDOUT").await[0][..13], *"E ERROR 42P01");
-    assert_eq!(client.query("COPY v FROM STDIN").await[0][..13], *"E ERROR 0A000");
+    assert_eq!(client.query("COPY v FROM '/etc/passwd'").await[0][..13], *"E ERROR 0A000");
+    assert_eq!(client.query("COPY v FROM STDIN WHERE a > 1").await[0][..13], *"E ERROR 0A000");
+    assert_eq!(client.query("COPY nope FROM STDIN").await[0][..13], *"E ERROR 42P01");
     assert_eq!(client.query("COPY v TO '/etc/passwd'").await[0][..13], *"E ERROR 0A000");
 }
 
@@ -75,4 +77,72 @@ async fn copied_rows_arrive_while_the_query_runs() {
     other.send(&cancel_request(&client.key())).await;
     let replies = show(&client.until_ready().await);
     assert_eq!(replies[replies.len() - 2..], ["E ERROR 57014 canceling statement due to user request", "Z I"]);
+}
+
+fn data(text: &str) -> Vec<u8> {
+    message(b'd', text.as_bytes())
+}
+
+/// What was copied in so far: column a and b as text.
+fn copied(server: &TestServer) -> Vec<String> {
+    let batches = std::mem::take(&mut *server.backend.copied.lock());
+    let rows = batches.iter().flat_map(|batch| {
+        let options = arrow::util::display::FormatOptions::default().with_null("-");
+        let shown = |column: usize, row: usize| {
+            let array = batch.column(column);
+            arrow::util::display::ArrayFormatter::try_new(array, &options).expect("shown").value(row).to_string()
+        };
+        (0..batch.num_rows()).map(|row| format!("{}|{}", shown(0, row), shown(1, row))).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn data_is_copied_in_however_its_messages_are_cut() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.query("CREATE VIEW v AS SELECT 1 AS a, 'x' AS b").await;
+    let messages =
+        [query("COPY v FROM STDIN"), data("1\ton"), data("e\n2\t\\N\n3\tlas"), data("t"), message(b'c', b"")];
+    assert_eq!(client.ask(&messages).await, ["G", "C COPY 3", "Z I"]);
+    assert_eq!(copied(&server), ["1|one", "2|-", "3|last"]);
+    let messages = [query("COPY v (b, a) FROM STDIN CSV HEADER"), data("b,a\n\"x, y\",7\n"), message(b'c', b"")];
+    assert_eq!(client.ask(&messages).await, ["G", "C COPY 1", "Z I"]);
+    assert_eq!(copied(&server), ["x, y|7"]);
+    // Through the extended protocol, with the Sync that a driver sends before it knows of the COPY.
+    let copy = parse("", "COPY v FROM STDIN", &[]);
+    let begin = [copy, describe('S', ""), bind("", "", &[], &[]), execute("", 0), sync()].concat();
+    let messages = [begin, data("4\tfour\n"), message(b'c', b""), sync()];
+    assert_eq!(client.ask(&messages).await, ["1", "t", "n", "2", "G", "C COPY 1", "Z I"]);
+    assert_eq!(copied(&server), ["4|four"]);
+    // Nothing at all is no row.
+    assert_eq!(client.ask(&[query("COPY v FROM STDIN"), message(b'c', b"")]).await, ["G", "C COPY 0", "Z I"]);
+}
+
+#[tokio::test]
+async fn bad_data_is_told_with_its_line_and_what_follows_is_passed_over() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.query("CREATE VIEW v AS SELECT 1 AS a, 'x' AS b").await;
+    for (rows, state, place) in [
+        ("1\tx\nseven\tx\n", "22P02", "COPY v, line 2, column a: \"seven\""),
+        ("1\n", "22P04", "COPY v, line 1"),
+        ("1\tx\ty\n", "22P04", "COPY v, line 1"),
+    ] {
+        client.send(&[query("COPY v FROM STDIN"), data(rows), data("2\ty\n"), message(b'c', b"")].concat()).await;
+        let replies = client.until_ready().await;
+        assert_eq!(show(&replies[1..])[0][..13], *format!("E ERROR {state}"), "{rows}");
+        assert_eq!(error_field(&replies[1], b'D').as_deref(), Some(place), "{rows}");
+    }
+    // The session goes on, in the extended protocol behind the next Sync.
+    let begin = [parse("", "COPY v FROM STDIN", &[]), bind("", "", &[], &[]), execute("", 0)].concat();
+    let replies = client.ask(&[begin, data("x\n"), data("1\ty\n"), message(b'c', b""), sync()]).await;
+    assert_eq!(replies.iter().map(|reply| &reply[..1]).collect::<Vec<_>>(), ["1", "2", "G", "E", "Z"]);
+    let gives_up = [query("COPY v FROM STDIN"), data("1\tx\n"), message(b'f', b"no more\0")];
+    assert_eq!(client.ask(&gives_up).await, ["G", "E ERROR 57014 COPY from stdin failed: no more", "Z I"]);
+    assert_eq!(client.query("SELECT 1 AS one").await[1], "D 1");
+    assert!(copied(&server).is_empty());
+    // Any other message breaks the protocol.
+    client.send(&[query("COPY v FROM STDIN"), query("SELECT 1")].concat()).await;
+    assert_eq!(show(&client.until_ready().await)[1][..13], *"E FATAL 08P01");
 }

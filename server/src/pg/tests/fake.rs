@@ -31,6 +31,8 @@ pub(super) struct Fake {
     interval: Mutex<String>,
     /// Streams of `slow` that were let go before their end.
     pub(super) dropped: Arc<AtomicUsize>,
+    /// The rows of every COPY … FROM STDIN.
+    pub(super) copied: Mutex<Vec<RecordBatch>>,
     /// Definitions that were told to stop, and did so in their own way.
     pub(super) undone: AtomicUsize,
 }
@@ -44,6 +46,7 @@ impl Fake {
             verifier: Mutex::new(None),
             interval: Mutex::new("100ms".into()),
             dropped: Arc::default(),
+            copied: Mutex::default(),
             undone: AtomicUsize::new(0),
         })
     }
@@ -201,6 +204,16 @@ impl Backend for Fake {
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>, _>>().map_err(plan_error)?;
         let plan = if nulls.is_empty() { plan } else { plan.with_param_values(nulls).map_err(plan_error)? };
         Ok(Description { parameters, columns: Some(plan.schema().fields().iter().cloned().collect()) })
+    }
+
+    async fn insert_copied(
+        &self,
+        _request: &Request<'_>,
+        rows: Vec<RecordBatch>,
+        _schema: SchemaRef,
+    ) -> Result<Outcome, SqlError> {
+        self.copied.lock().extend(rows);
+        Ok(Outcome::done("INSERT"))
     }
 
     async fn execute(&self, request: &Request<'_>, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError> {

@@ -95,7 +95,9 @@ fn the_session_s_own_statements() {
     assert_eq!(fetch("FETCH -10 c"), "FETCH -10 FROM \"c\"");
     assert_eq!(fetch("FETCH FORWARD ALL in c"), "FETCH FORWARD ALL IN \"c\"");
     check_refusals(&[
-        ("COPY t FROM STDIN", "0A000", "COPY FROM is not supported", "COPY"),
+        ("COPY t FROM '/tmp/x'", "0A000", "COPY from a file or program is not supported", "'/tmp/x'"),
+        ("COPY t FROM STDIN WHERE a > 1", "0A000", "COPY FROM with WHERE is not supported", "WHERE"),
+        ("COPY (SELECT 1) FROM STDIN", "42601", "COPY FROM needs a table", "COPY"),
         ("COPY t TO '/tmp/x'", "0A000", "COPY to a file or program is not supported", "COPY"),
         ("PREPARE p AS INSERT INTO t VALUES ($1)", "0A000", "PREPARE of INSERT is not supported", "PREPARE"),
         ("FETCH 99999999999999999999 c", "42601", "syntax error at or near \"99999999999999999999\"", "9"),
