@@ -52,9 +52,8 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
-        Arc::new(InfallibleFirst),
         Arc::new(PushDownFilterToKeys::default()),
+        Arc::new(InfallibleFirst),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
     ];
