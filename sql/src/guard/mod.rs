@@ -107,11 +107,6 @@ fn guard_nested(expr: Expr, schema: &DFSchema, depth: usize) -> Result<Expr> {
             let mut parts = Vec::new();
             flatten(expr, op, &mut parts);
             let groups = groups(parts, schema);
-            if groups.len() == 1 {
-                let all = groups.into_iter().flatten().reduce(|all, part| binary_expr(all, op, part));
-                let all = all.unwrap_or_else(|| lit(op == Operator::And));
-                return Ok(Transformed::new(all, false, TreeNodeRecursion::Jump));
-            }
             let guarded = |group: Vec<Expr>| {
                 let parts = group.into_iter().map(|part| guard_nested(part, schema, depth + 1));
                 let parts = parts.collect::<Result<Vec<_>>>()?;
