@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The engine's floors, from the ground up. A module uses modules on its own floor or below; data climbs.
 const FLOORS: [&[&str]; 8] = [
     &["error", "time"],
-    &["delta"],
+    &["delta", "row_error"],
     &["source", "format", "checkpoint"],
     &["ingest", "state"],
     &["operator", "view"],

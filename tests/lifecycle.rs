@@ -5,6 +5,8 @@
 mod compacted;
 #[path = "lifecycle/definitions.rs"]
 mod definitions;
+#[path = "lifecycle/errors.rs"]
+mod errors;
 #[path = "lifecycle/idle.rs"]
 mod idle;
 #[path = "lifecycle/joining.rs"]
@@ -80,7 +82,7 @@ impl Bench {
     }
 
     fn plan(&self, name: &str, select: &str) -> Dataflow {
-        let text = format!("CREATE MATERIALIZED VIEW {name} AS {select}");
+        let text = create_text(name, select);
         run::plan(&self.catalog, &text).expect("a view that can be maintained").dataflow
     }
 
@@ -101,6 +103,12 @@ impl Bench {
         rows.sort();
         rows
     }
+}
+
+/// The statement that creates a view; `select` may begin with its options.
+fn create_text(name: &str, select: &str) -> String {
+    let body = if select.starts_with("WITH (") { select.to_owned() } else { format!("AS {select}") };
+    format!("CREATE MATERIALIZED VIEW {name} {body}")
 }
 
 const RECORDS: [&str; 3] = [
@@ -146,7 +154,7 @@ fn a_view_that_cannot_join_leaves_its_namesake_as_it_was() {
     // Text that is no number fails the new view on its first row.
     bench.append(0, &[r#"{"k": 3, "v": 5, "g": "x", "ts": "2026-03-01 00:00:04"}"#]);
     bench.rows("v");
-    bench.create("v", "SELECT g::int AS x FROM s").expect_err("a cast that fails");
+    bench.create("v", "WITH (on_error = 'fail') AS SELECT g::int AS x FROM s").expect_err("a cast that fails");
     bench.append(0, &RECORDS[..1]);
     assert_eq!(bench.rows("v"), ["1|50", "2|20", "3|5"]);
 }

@@ -12,7 +12,9 @@ mod zones;
 
 use harness::case::Case;
 use harness::compare;
+use harness::failing::FailingCase;
 use harness::sabotage::Bug;
+use harness::sabotage::errors::ErrorBug;
 use harness::sabotage::stack::StackBug;
 use harness::stack::Stack;
 use harness::ternary::Ternary;
@@ -202,6 +204,52 @@ fn each_seeded_bug_between_views_is_caught() {
     };
     let missed: Vec<_> = StackBug::ALL.into_iter().filter(|bug| caught(*bug).is_none()).collect();
     assert_eq!(missed, vec![], "bugs not caught within {SABOTAGED_CASES_MAX} stacks");
+}
+
+#[test]
+fn rows_that_fail_are_left_out_and_told() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let first = setting("TIDEMARK_ORACLE_SEED", 1);
+    let cases = (setting("TIDEMARK_ORACLE_CASES", 600) / 4).max(1);
+    let (mut failing, mut told, mut failures) = (0, 0, Vec::new());
+    for seed in first..first + cases {
+        let case = FailingCase::of(seed);
+        match case.run() {
+            Ok(errors) => {
+                let count: usize = errors.iter().map(arrow::array::RecordBatch::num_rows).sum();
+                failing += u64::from(count > 0);
+                told += count;
+                if seed % 3 > 0 {
+                    continue;
+                }
+                let again = case.recut(seed).run();
+                let same = again.and_then(|again| compare::equal(&errors, &again));
+                assert_eq!(same, Ok(()), "seed {seed}: errors depend on the cuts\n  {}", case.view);
+            }
+            Err(error) => failures.push(format!("seed {seed}: {error}\n  {}\n  {}", case.view, case.rows)),
+        }
+        if failures.len() >= setting("TIDEMARK_ORACLE_FAILURES", 1) as usize {
+            break;
+        }
+    }
+    println!("{cases} cases from seed {first}, {failing} with rows that fail, {told} of these at the end");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(failing > cases / 4 || cases < 50, "hardly anything ever failed");
+}
+
+#[test]
+fn each_seeded_bug_of_errors_is_caught() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let caught = |bug: ErrorBug| {
+        (1..=SABOTAGED_CASES_MAX).find(|seed| {
+            let (ran, acted) = FailingCase::of(*seed).run_with(Some(bug));
+            ran.is_err() && acted
+        })
+    };
+    let missed: Vec<_> = ErrorBug::ALL.into_iter().filter(|bug| caught(*bug).is_none()).collect();
+    assert_eq!(missed, vec![], "bugs not caught within {SABOTAGED_CASES_MAX} cases");
 }
 
 struct Caught {

@@ -19,6 +19,7 @@ pub mod error;
 pub mod format;
 pub mod ingest;
 pub mod operator;
+pub mod row_error;
 pub mod source;
 pub mod state;
 pub mod tick;

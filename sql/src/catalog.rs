@@ -10,13 +10,16 @@ use arrow::datatypes::FieldRef;
 use engine::dataflow::relation::RelationProperties;
 
 use crate::error::{SqlError, SqlState};
-use crate::statement::{CreateMaterializedView, CreateSource, CreateTable, CreateView, ObjectKind};
+use crate::statement::{CreateMaterializedView, CreateSource, CreateTable, CreateView, ObjectKind, OnError};
 
 /// The first oid of a user's object, as in Postgres: smaller ones are the system's.
 pub const FIRST_USER_OID: u32 = 16_384;
 
 /// Suffixes of the two relations that come with every source.
 pub const SOURCE_RELATIONS: [&str; 2] = ["errors", "late"];
+
+/// Suffix of the relation that comes with a materialized view that leaves rows out.
+pub const ERRORS_RELATION: &str = "errors";
 
 /// One named object.
 #[derive(Debug, Clone)]
@@ -48,6 +51,27 @@ pub enum Definition {
     View(Arc<CreateView>),
     /// A table.
     Table(Arc<CreateTable>),
+}
+
+impl Definition {
+    /// The suffixes of the relations that come with it.
+    pub fn companions(&self) -> &'static [&'static str] {
+        match self {
+            Self::Source(_) => &SOURCE_RELATIONS,
+            Self::MaterializedView(create) => create.companions(),
+            Self::View(_) | Self::Table(_) => &[],
+        }
+    }
+}
+
+impl CreateMaterializedView {
+    /// The suffixes of the relations that come with the view.
+    pub fn companions(&self) -> &'static [&'static str] {
+        match self.on_error {
+            OnError::Exclude => &[ERRORS_RELATION],
+            OnError::Fail => &[],
+        }
+    }
 }
 
 impl Object {
@@ -132,16 +156,23 @@ impl Catalog {
         })
     }
 
-    /// Refuses a name that is taken, by an object or by a relation that comes with a source.
+    /// The materialized view whose errors a relation such as `totals_errors` shows.
+    pub fn view_of_errors(&self, name: &str) -> Option<&Arc<Object>> {
+        let view = self.get(name.strip_suffix(ERRORS_RELATION)?.strip_suffix('_')?)?;
+        matches!(&view.definition, Definition::MaterializedView(create) if create.on_error == OnError::Exclude)
+            .then_some(view)
+    }
+
+    /// Refuses a name that is taken, by an object or by a relation that comes with one. `companions` are the suffixes of the
+    /// relations that are to come with it.
     ///
     /// # Errors
     /// 42P07.
-    pub fn check_free(&self, name: &str, kind: ObjectKind) -> Result<(), SqlError> {
-        let taken = |name: &str| self.get(name).is_some() || self.source_relation(name).is_some();
+    pub fn check_free(&self, name: &str, companions: &[&str]) -> Result<(), SqlError> {
+        let is_companion = |name: &str| self.source_relation(name).is_some() || self.view_of_errors(name).is_some();
+        let taken = |name: &str| self.get(name).is_some() || is_companion(name);
         let mut names = vec![name.to_owned()];
-        if kind == ObjectKind::Source {
-            names.extend(SOURCE_RELATIONS.map(|suffix| format!("{name}_{suffix}")));
-        }
+        names.extend(companions.iter().map(|suffix| format!("{name}_{suffix}")));
         match names.iter().find(|name| taken(name)) {
             Some(name) => Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))),
             None => Ok(()),

@@ -1,7 +1,9 @@
 //! Errors as Postgres reports them: SQLSTATE, message, detail, hint and the position in the statement's text.
 
+use std::error::Error as _;
 use std::fmt;
 
+use arrow::error::ArrowError;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use engine::{Error, ErrorKind};
 
@@ -126,6 +128,11 @@ impl From<Error> for SqlError {
             ErrorKind::Data => {
                 // What a record's values did to an expression, in Arrow's words.
                 let message = error.to_string();
+                if let Some(cause) = error.source().and_then(|cause| cause.source().or(Some(cause)))
+                    && cause.downcast_ref::<ArrowError>().is_some()
+                {
+                    return Self::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range").detail(message);
+                }
                 return match message.strip_prefix("Arrow error: ") {
                     Some(message) => diagnosis::value_error(message),
                     None => Self::new(SqlState::INVALID_TEXT_REPRESENTATION, message),

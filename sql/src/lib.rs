@@ -13,6 +13,7 @@ pub mod catalog;
 mod diagnosis;
 pub mod error;
 pub mod functions;
+mod guard;
 pub mod incremental;
 pub mod interval;
 pub mod parser;

@@ -384,6 +384,18 @@ pub struct CreateMaterializedView {
     pub query_text: String,
     /// `EMIT ON WINDOW CLOSE`, or `WITH (emit = 'on_window_close')`.
     pub emit: Emit,
+    /// `WITH (on_error = …)`.
+    pub on_error: OnError,
+}
+
+/// What becomes of a row on which one of a view's expressions fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// It is left out, and told in `<view>_errors`.
+    #[default]
+    Exclude,
+    /// It fails the view.
+    Fail,
 }
 
 /// `CREATE VIEW`.

@@ -11,6 +11,8 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use engine::dataflow::checked::CheckedPlanner;
 use sql::SqlError;
 use sql::binder::{Binder, Relation, Relations};
 use sql::statement::Statement;
@@ -112,13 +114,27 @@ impl Batch {
         binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)
     }
 
+    /// Binds a view's query once, as a batch that leaves out the rows that the view does.
+    ///
+    /// # Errors
+    /// The binder's, and what cannot be planned so.
+    pub fn plan_checked(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+        let parsed = sql::parser::parse(text)?.remove(0);
+        let Statement::Query(query) = parsed.statement else {
+            return Err(SqlError::unsupported("not a query"));
+        };
+        let binder = Binder::new(&self.state, &self.tables);
+        sql::incremental::checked_batch(&binder.bind_query(&query, &parsed.text, &[])?.plan)
+    }
+
     /// Runs a planned query.
     ///
     /// # Errors
     /// DataFusion's, as text.
     pub fn answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, String> {
         futures::executor::block_on(async {
-            let physical = self.state.query_planner().create_physical_plan(plan, &self.state).await;
+            let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(CheckedPlanner)]);
+            let physical = planner.create_physical_plan(plan, &self.state).await;
             let physical = physical.map_err(|e| e.to_string())?;
             datafusion::physical_plan::collect(physical, self.state.task_ctx()).await.map_err(|e| e.to_string())
         })

@@ -5,7 +5,8 @@
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
-//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views, [`ternary`] views in three parts.
+//! bugs put in from outside, each of which must be noticed. [`failing`] has views that fail on rows. [`stack`] has views over
+//! views, [`ternary`] views in three parts.
 //!
 //! [`workload`] runs a script of sources and views at once, over records of all of them: [`nexmark`]'s and
 //! [`tpch`]'s.
@@ -19,6 +20,7 @@ pub mod batch;
 pub mod binary;
 pub mod case;
 pub mod compare;
+pub mod failing;
 pub mod feed;
 pub mod join;
 pub mod kafka;

@@ -10,7 +10,7 @@ use engine::delta::Delta;
 use engine::ingest::{DecoderFactory, Ingest, IngestState, IngestedTick, UsedColumns};
 use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
-use engine::time::Watermark;
+use engine::time::{TickId, Watermark};
 use engine::view::MaterializedView;
 use server::database::{decoder_factory, ingest_spec_of, plan_view};
 use sql::catalog::{Catalog, Definition, NewObject};
@@ -263,7 +263,8 @@ impl Run {
         if let Some(error) = &self.core.views()["v"].failed {
             return Err(format!("the view failed: {error}"));
         }
-        Ok(outcome.changelogs.into_iter().next().map(|(_, deltas)| deltas).unwrap_or_default())
+        let own = outcome.changelogs.into_iter().find(|(name, _)| name == "v");
+        Ok(own.map(|(_, deltas)| deltas).unwrap_or_default())
     }
 
     /// What [`Core::tick`] does, with hands on what goes into the view and what comes out of its plan.
@@ -281,6 +282,9 @@ impl Run {
         let mut deltas = view.execution.step(Arc::new(input)).map_err(failed)?;
         sabotage.output(&mut deltas);
         let applied = view.view.apply(tick, deltas).map_err(failed)?;
+        if let (Some(errors), Some(change)) = (&mut view.errors, view.execution.take_errors().map_err(failed)?) {
+            errors.apply(tick, vec![change]).map_err(failed)?;
+        }
         self.core.add_view("v", view);
         Ok(applied.changelog)
     }
@@ -292,6 +296,14 @@ impl Run {
     pub fn rows(&self) -> Result<Vec<RecordBatch>, String> {
         let snapshot = self.core.views()["v"].view.snapshot();
         snapshot.scan(None).collect::<Result<Vec<_>, _>>().map_err(text)
+    }
+
+    /// The rows left out of the view.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn errors(&self) -> Result<Vec<RecordBatch>, String> {
+        errors_of(&self.core.views()["v"])
     }
 
     /// Saves everything, builds the view anew at another parallelism, and restores it.
@@ -312,12 +324,31 @@ impl Run {
         let (tick, _) = self.core.tick_and_now();
         view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
         view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
+        carry_errors(&old, &mut view, tick)?;
         self.core.add_view("v", view);
         for (reading, state) in self.readings.iter_mut().zip(states) {
             reading.restart(state).map_err(text)?;
         }
         Ok(())
     }
+}
+
+/// Gives a view the errors of the one whose state it goes on from.
+///
+/// # Errors
+/// A bug.
+pub fn carry_errors(old: &RunningView, view: &mut RunningView, tick: TickId) -> Result<(), String> {
+    let errors = errors_of(old)?.into_iter().map(Delta::inserts).collect();
+    view.errors.as_mut().map_or(Ok(()), |kept| kept.apply(tick, errors).map(|_| ()).map_err(text))
+}
+
+/// The rows that a view left out.
+///
+/// # Errors
+/// A bug.
+pub fn errors_of(view: &RunningView) -> Result<Vec<RecordBatch>, String> {
+    let rows = view.errors.as_ref().map(|errors| errors.snapshot().scan(None).collect::<Result<Vec<_>, _>>());
+    rows.transpose().map_err(text).map(Option::unwrap_or_default)
 }
 
 fn plan_sabotaged(catalog: &Arc<Catalog>, create: &str, sabotage: Option<&mut Sabotage>) -> Result<Dataflow, String> {

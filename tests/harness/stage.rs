@@ -12,6 +12,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
 use engine::delta::Delta;
 use engine::ingest::{Counts, DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
+use engine::row_error::{errors_name, row_errors_schema};
 use engine::source::{Headers, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
@@ -23,6 +24,7 @@ use sql::statement::{CreateMaterializedView, CreateSource, Emit, Statement};
 use super::batch::{Batch, GrowingTable};
 use super::compare;
 use super::keyed::LastRecords;
+use super::run;
 use super::script::DAY;
 
 /// Noon of [`DAY`], µs: when the first tick is if it does not say.
@@ -99,6 +101,8 @@ pub struct Stage {
     catalog: Arc<Catalog>,
     sources: BTreeMap<String, Source>,
     views: BTreeMap<String, View>,
+    /// The same sums of the views' errors, by the relation that shows them.
+    errors: BTreeMap<String, BTreeMap<String, i64>>,
     /// The views' names, each after what it reads.
     order: Vec<String>,
     batch: Batch,
@@ -178,7 +182,8 @@ impl Stage {
         let tables = sources.iter().map(|(name, source)| (name.clone(), source.accepted.clone())).collect();
         let mut batch = Batch::over(tables);
         views.iter().for_each(|(name, view)| batch.add(name, view.rows.clone()));
-        Ok(Self { core, catalog, sources, views, order, batch, now_micros: NOON_MICROS })
+        let errors = BTreeMap::new();
+        Ok(Self { core, catalog, sources, views, errors, order, batch, now_micros: NOON_MICROS })
     }
 
     /// Adds partitions up to `count`.
@@ -219,8 +224,11 @@ impl Stage {
         }
         let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
         for (name, deltas) in &outcome.changelogs {
-            let schema = self.core.views()[name].view.schema();
-            let delta = consolidate(schema, deltas).map_err(text)?;
+            let schema = match self.core.views().get(name) {
+                Some(view) => view.view.schema().clone(),
+                None => row_errors_schema(),
+            };
+            let delta = consolidate(&schema, deltas).map_err(text)?;
             lines.extend(self.changelog(name, &delta)?);
         }
         for (name, view) in self.core.views() {
@@ -236,7 +244,10 @@ impl Stage {
 
     fn changelog(&mut self, name: &str, delta: &Delta) -> Result<Vec<String>, String> {
         let rendered = changelog::render(delta).map_err(text)?;
-        let sum = &mut self.views.get_mut(name).expect("every view is known").sum;
+        let sum = match self.views.get_mut(name) {
+            Some(view) => &mut view.sum,
+            None => self.errors.entry(name.to_owned()).or_default(),
+        };
         for line in rendered.lines() {
             let (weight, row) = line.split_once(" | ").unwrap_or((line, ""));
             let weight: i64 = weight.parse().map_err(|_| format!("not a weight: {line}"))?;
@@ -251,18 +262,21 @@ impl Stage {
         for name in &self.order {
             let (view, rows) = (&self.views[name], rows_of(&self.core, name)?);
             view.rows.replace(rows.clone());
-            let mut found: BTreeMap<String, i64> = BTreeMap::new();
-            for batch in &rows {
-                for line in changelog::render(&Delta::inserts(batch.clone())).map_err(text)?.lines() {
-                    let (weight, row) = line.split_once(" | ").unwrap_or((line, ""));
-                    *found.entry(row.to_owned()).or_default() += weight.parse::<i64>().map_err(text)?;
-                }
-            }
+            let found = counted(&rows)?;
             if found != view.sum {
                 return Err(format!("{name}: its rows {found:?} are not the sum of its changelogs {:?}", view.sum));
             }
+            let errors = counted(&run::errors_of(&self.core.views()[name])?)?;
+            let changed = self.errors.get(&errors_name(name)).cloned().unwrap_or_default();
+            if errors != changed {
+                return Err(format!("{name}: its errors {errors:?} are not the sum of their changelogs {changed:?}"));
+            }
             if view.create.emit == Emit::OnUpdate && !view.failed {
-                let plan = self.batch.plan(&view.create.query_text).map_err(|e| format!("{name} as a batch: {e}"))?;
+                let plan = match errors.is_empty() {
+                    true => self.batch.plan(&view.create.query_text),
+                    false => self.batch.plan_checked(&view.create.query_text),
+                };
+                let plan = plan.map_err(|e| format!("{name} as a batch: {e}"))?;
                 compare::equal(&self.batch.answer(&plan)?, &rows).map_err(|e| format!("{name} as a batch: {e}"))?;
             }
         }
@@ -285,6 +299,7 @@ impl Stage {
             view.view = MaterializedView::new(schema, append_only).map_err(text)?;
             let rows = rows.into_iter().map(Delta::inserts).collect();
             view.view.apply(self.core.tick_and_now().0, rows).map_err(text)?;
+            run::carry_errors(&old, &mut view, self.core.tick_and_now().0)?;
             self.core.add_view(name, view);
         }
         for source in self.sources.values_mut() {
@@ -318,6 +333,16 @@ impl Stage {
         for (name, view) in &self.views {
             let rows = rows_of(&self.core, name)?;
             lines.push(format!("{name}: {} rows", rows.iter().map(RecordBatch::num_rows).sum::<usize>()));
+            let errors =
+                [&self.core, &core].map(|core| run::errors_of(&core.views()[name]).and_then(|rows| counted(&rows)));
+            let [errors, again] = errors;
+            let (errors, again) = (errors?, again?);
+            if !errors.is_empty() {
+                lines.push(format!("{}: {} rows", errors_name(name), errors.values().sum::<i64>()));
+            }
+            if !view.failed && errors != again {
+                return Err(format!("{name} read again: errors {again:?} instead of {errors:?}"));
+            }
             if !view.failed {
                 compare::equal(&rows, &rows_of(&core, name)?).map_err(|e| format!("{name} read again: {e}"))?;
             }
@@ -334,6 +359,18 @@ impl View {
     fn plan(&self, catalog: &Arc<Catalog>) -> Result<PlannedView, String> {
         plan(catalog, &self.create, &self.text)
     }
+}
+
+/// Rows as text with how often each is there.
+fn counted(rows: &[RecordBatch]) -> Result<BTreeMap<String, i64>, String> {
+    let mut found: BTreeMap<String, i64> = BTreeMap::new();
+    for batch in rows {
+        for line in changelog::render(&Delta::inserts(batch.clone())).map_err(text)?.lines() {
+            let (weight, row) = line.split_once(" | ").unwrap_or((line, ""));
+            *found.entry(row.to_owned()).or_default() += weight.parse::<i64>().map_err(text)?;
+        }
+    }
+    Ok(found)
 }
 
 fn rows_of(core: &Core, view: &str) -> Result<Vec<RecordBatch>, String> {

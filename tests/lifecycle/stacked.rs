@@ -20,7 +20,7 @@ impl Bench {
 
     /// Has the catalog know a view.
     fn know(&mut self, name: &str, select: &str) {
-        let text = format!("CREATE MATERIALIZED VIEW {name} AS {select}");
+        let text = super::create_text(name, select);
         let planned = run::plan(&self.catalog, &text).expect("a view that can be maintained");
         let parsed = sql::parser::parse(&text).expect("a statement").remove(0);
         let Statement::CreateMaterializedView(create) = parsed.statement else { unreachable!("a view") };
@@ -124,7 +124,7 @@ fn windows_close_alike_whenever_the_view_over_them_was_made() {
 fn nothing_is_built_over_a_view_that_failed() {
     let mut bench = Bench::new(1);
     bench.append(0, &RECORDS);
-    bench.create_known("a", "SELECT k, 100 / (v - 40) AS x FROM s");
+    bench.create_known("a", "WITH (on_error = 'fail') AS SELECT k, 100 / (v - 40) AS x FROM s");
     bench.create_known("b", "SELECT max(x) AS x FROM a");
     bench.append(0, &[r#"{"k": 1, "v": 40, "ts": "2026-03-01 00:00:04"}"#]);
     bench.engine.flush(&|| false).expect("a log that can be read");

@@ -35,6 +35,8 @@ impl AggregateMaker {
             aggregate_call(call, field, &input)
         });
         let calls = calls.collect::<Result<Vec<_>>>()?;
+        let output_keys = output.fields().iter().take(node.output_key_count);
+        let names: Vec<String> = output_keys.map(|field| field.name().clone()).collect();
         let hop = node.hop.as_ref().map(|hop| hop_spec(hop, output.fields()));
         let spec = AggregateSpec {
             input,
@@ -44,9 +46,8 @@ impl AggregateMaker {
             monotone_key: node.monotone_key.as_ref().map(|(key, _)| *key),
             emit: if node.emit_on_close { Emit::OnClose } else { Emit::OnUpdate },
             hop,
+            leaves_out_failures: node.leaves_out_failures.then(|| names.clone()),
         };
-        let output_keys = output.fields().iter().take(node.output_key_count);
-        let names = output_keys.map(|field| field.name().clone()).collect();
         Ok(Self { spec, names })
     }
 

@@ -28,6 +28,7 @@ use super::runtime::{OperatorId, TickRuntime};
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::operator::{Operator, TickContext};
+use crate::row_error::{Failure, RowErrors};
 
 /// Makes the operator of one partition; everything it needs is plain data, so the plan can be encoded.
 pub trait MakeOperator: fmt::Debug + Send + Sync {
@@ -204,13 +205,23 @@ impl ExecutionPlan for OperatorExec {
         let tick = TickContext { tick: input.tick, now_micros, closed_below, matched_below, evict };
         let (schema, metrics) = (self.schema(), BaselineMetrics::new(&self.metrics, partition));
         let output_schema = schema.clone();
+        let (maker, errors) = (self.maker.clone(), context.session_config().get_extension::<RowErrors>());
         let step = async move {
             let mut inputs = Vec::with_capacity(streams.len());
             for partitions in streams {
                 inputs.push(gather(partitions).await?);
             }
             let timer = metrics.elapsed_compute().timer();
-            let deltas = operator.lock().step(inputs, &tick)?;
+            let (deltas, failures) = {
+                let mut operator = operator.lock();
+                (operator.step(inputs, &tick)?, operator.take_failures())
+            };
+            if let Some(errors) = errors.filter(|_| !failures.is_empty()) {
+                let name = maker.describe();
+                for Failure { expression, cause, row, weight } in failures {
+                    errors.add(&name, &expression, cause.into(), row, weight);
+                }
+            }
             let batches = deltas.into_iter().map(|delta| delta.into_edge(&schema));
             let batches = batches.collect::<crate::Result<Vec<RecordBatch>>>()?;
             timer.done();

@@ -19,6 +19,7 @@ use super::runtime::{OperatorId, TickInput, TickRuntime};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::operator::SavedState;
+use crate::row_error::RowErrors;
 use crate::state::key_group::KEY_GROUPS;
 use crate::time::Watermark;
 
@@ -45,6 +46,7 @@ pub type SavedView = Vec<(OperatorId, SavedState)>;
 pub struct Execution {
     plan: Arc<dyn ExecutionPlan>,
     runtime: Arc<TickRuntime>,
+    errors: Option<Arc<RowErrors>>,
     context: Arc<TaskContext>,
     config: ExecutionConfig,
     /// The relations it reads, and the sources whose watermarks it follows.
@@ -65,13 +67,19 @@ impl Execution {
     pub fn try_new(dataflow: &Dataflow, config: ExecutionConfig) -> Result<Self> {
         let plan = planner::plan(&dataflow.plan, config.parallelism)?;
         let runtime = Arc::new(TickRuntime::default());
-        let session = SessionConfig::new().with_target_partitions(config.parallelism).with_extension(runtime.clone());
+        let mut session =
+            SessionConfig::new().with_target_partitions(config.parallelism).with_extension(runtime.clone());
+        let errors = dataflow.diagnose.map(|diagnose| Arc::new(RowErrors::new(diagnose)));
+        if let Some(errors) = &errors {
+            session.set_extension(errors.clone());
+        }
         let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let environment = Arc::new(RuntimeEnv::default());
         let context = TaskContext::new(None, "tick".into(), session, none.0, none.1, none.2, none.3, environment);
         Ok(Self {
             plan,
             runtime,
+            errors,
             context: Arc::new(context),
             config,
             relations: dataflow.inputs.keys().chain(&dataflow.relations).cloned().collect(),
@@ -104,6 +112,15 @@ impl Execution {
         let batches = self.run();
         self.runtime.set(None);
         batches?.into_iter().map(Delta::from_edge).collect()
+    }
+
+    /// The change of the rows left out, in the columns of [`row_errors_schema`](crate::row_error::row_errors_schema), not
+    /// consolidated, since this was last called.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn take_errors(&mut self) -> Result<Option<Delta>> {
+        self.errors.as_ref().map_or(Ok(None), |errors| errors.take())
     }
 
     fn concerns(&self, input: &TickInput) -> bool {

@@ -42,6 +42,8 @@ pub struct JoinNode {
     pub null_aware: bool,
     /// What must also be true of a pair, over columns named by [`pair_column`].
     pub residual: Option<Expr>,
+    /// Set if pairs on which the residual fails are left out: the residual as its author knows it.
+    pub leaves_out_failures: Option<String>,
     /// Which inputs can retract.
     pub weighted: [bool; 2],
     /// For each input that has a time: rows with one below this match no later change of the other input.
@@ -56,6 +58,19 @@ pub fn pair_column(index: usize) -> String {
 }
 
 impl JoinNode {
+    /// The columns of a pair, as the residual names them.
+    ///
+    /// # Errors
+    /// DataFusion's; there are none.
+    pub fn pair_schema(&self) -> Result<DFSchema> {
+        let side = |side: usize| {
+            let schema = delta::without_weight(self.inputs[side].schema().as_arrow());
+            let timed = self.past[side].is_some();
+            JoinInput { schema, keys: self.key_count, timed, weighted: self.weighted[side] }
+        };
+        pair_schema(&[side(0), side(1)])
+    }
+
     /// True if rows that came out can be retracted.
     pub fn retracts(kind: JoinType, weighted: [bool; 2]) -> bool {
         !matches!(kind, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi) || weighted.contains(&true)
@@ -132,6 +147,7 @@ impl JoinMaker {
             nulls_match: node.nulls_match,
             null_aware: node.null_aware,
             residual,
+            leaves_out_failures: node.leaves_out_failures.clone(),
             output: delta::without_weight(node.schema.as_arrow()),
             nested_rows_max: NESTED_ROWS_MAX,
         };
@@ -149,13 +165,17 @@ fn kept(input: &JoinInput) -> impl Iterator<Item = &arrow::datatypes::FieldRef> 
     input.schema.fields().iter().skip(input.keys + usize::from(input.timed))
 }
 
+fn pair_schema(inputs: &[JoinInput; 2]) -> Result<DFSchema> {
+    let fields = inputs.iter().flat_map(kept).enumerate();
+    let fields = fields.map(|(index, field)| Field::new(pair_column(index), field.data_type().clone(), true));
+    DFSchema::try_from(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 fn physical_residual(
     residual: &Expr,
     inputs: &[JoinInput; 2],
 ) -> crate::Result<Arc<dyn datafusion::physical_expr::PhysicalExpr>> {
-    let fields = inputs.iter().flat_map(kept).enumerate();
-    let fields = fields.map(|(index, field)| Field::new(pair_column(index), field.data_type().clone(), true));
-    let schema = DFSchema::try_from(Schema::new(fields.collect::<Vec<_>>()))?;
+    let schema = pair_schema(inputs)?;
     Ok(create_physical_expr(residual, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
 }
 

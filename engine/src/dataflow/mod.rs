@@ -3,7 +3,9 @@
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
-//! [`upsert::UpsertNode`], [`constant::ConstantNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! [`upsert::UpsertNode`], [`constant::ConstantNode`]); its stateless ones
+//! are DataFusion's, or [`checked::CheckedNode`]s where they can fail
+//! on a row. DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -17,6 +19,7 @@
 
 pub mod aggregate;
 pub mod bound;
+pub mod checked;
 pub mod constant;
 pub mod count_window;
 pub mod exec;
@@ -44,6 +47,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use self::bound::Bound;
 use self::relation::RelationProperties;
+use crate::row_error::Diagnose;
 
 /// A view's incremental plan.
 #[derive(Debug, Clone)]
@@ -67,6 +71,9 @@ pub struct Dataflow {
     pub relations: BTreeSet<String>,
     /// All sources whose event time this view's follows: those it reads, and those behind the relations it reads.
     pub sources: BTreeSet<String>,
+    /// Set if rows on which an expression fails are left out and kept as errors, which it then names; otherwise such a row
+    /// fails the view.
+    pub diagnose: Option<Diagnose>,
 }
 
 impl Dataflow {

@@ -33,6 +33,8 @@ pub struct AggregateNode {
     pub emit_on_close: bool,
     /// Set if one key is a slice that stands for the hopping windows it belongs to.
     pub hop: Option<HopWindows>,
+    /// Whether groups whose answer cannot be computed are left out.
+    pub leaves_out_failures: bool,
     /// The output's columns.
     pub schema: DFSchemaRef,
 }

@@ -75,10 +75,13 @@ impl ExtensionPlanner for IncrementalPlanner {
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
-        _context: &PhysicalPlanningContext,
+        context: &PhysicalPlanningContext,
     ) -> datafusion::common::Result<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(join) = node.as_any().downcast_ref::<JoinNode>() {
             return Ok(Some(plan_join(join, physical_inputs, session)?));
+        }
+        if let Some(exec) = super::checked::plan(node, physical_inputs, session, context)? {
+            return Ok(Some(exec));
         }
         if let Some(exec) = super::partitioned::plan(node, physical_inputs, session).await? {
             return Ok(Some(exec));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::bound::Bound;
@@ -37,6 +37,8 @@ pub struct WindowNode {
     pub monotone_key: Option<(usize, Bound)>,
     /// True if each partition is emitted once, when final.
     pub emit_on_close: bool,
+    /// Whether partitions on which a function fails are left out.
+    pub leaves_out_failures: bool,
     /// The output's columns.
     pub schema: DFSchemaRef,
 }
@@ -49,9 +51,14 @@ impl WindowNode {
     /// The functions, as text, those computed first in front.
     pub fn functions(&self) -> Vec<String> {
         let mut functions = Vec::new();
+        // One that was changed keeps its name.
+        let known = |expr: &Expr| match expr {
+            Expr::Alias(alias) => alias.name.clone(),
+            other => other.to_string(),
+        };
         let collect = |node: &LogicalPlan| {
             if let LogicalPlan::Window(window) = node {
-                functions.splice(0..0, window.window_expr.iter().map(|expr| expr.clone().unalias().to_string()));
+                functions.splice(0..0, window.window_expr.iter().map(known));
             }
             Ok(TreeNodeRecursion::Continue)
         };
@@ -83,6 +90,7 @@ impl WindowMaker {
             monotone_key: node.monotone_key.as_ref().map(|(key, _)| *key),
             emit: if node.emit_on_close { Emit::OnClose } else { Emit::OnUpdate },
             computes: node.functions(),
+            leaves_out_failures: node.leaves_out_failures,
         };
         let maker = Self { spec, template };
         maker.make()?;

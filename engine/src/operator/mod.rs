@@ -23,6 +23,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::delta::Delta;
 use crate::error::{Error, Result};
+use crate::row_error::Failure;
 use crate::time::TickId;
 
 /// What a tick tells an operator besides its deltas.
@@ -104,6 +105,11 @@ pub trait Operator: Send + std::fmt::Debug {
     /// `Data` for a value the operator cannot hold or a weight that would fall below zero; `Internal` for a bug. After an
     /// error the operator is not used again.
     fn step(&mut self, inputs: Vec<Vec<Delta>>, tick: &TickContext) -> Result<Vec<Delta>>;
+
+    /// What could not be computed in the steps since this was last called, where the operator leaves such things out.
+    fn take_failures(&mut self) -> Vec<Failure> {
+        Vec::new()
+    }
 
     /// The output's columns, without the weight column.
     fn output_schema(&self) -> SchemaRef;

@@ -23,6 +23,7 @@ use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::quarantine::{errors_schema, late_schema};
 use crate::ingest::{Counts, IngestSpec, IngestedTick};
+use crate::row_error::{errors_name, row_errors_schema};
 use crate::time::{TickId, Watermark};
 use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot};
 
@@ -57,6 +58,12 @@ pub struct RunningView {
     pub execution: Execution,
     /// The rows.
     pub view: MaterializedView,
+    /// The rows that were left out because an expression failed on them; `None` where that fails the view.
+    pub errors: Option<MaterializedView>,
+    /// What the last tick changed of them, consolidated.
+    errors_changelog: Vec<Delta>,
+    /// The tick in which they last changed.
+    errors_changed: TickId,
     /// The sources whose event time it follows: those it reads, and those behind the views it reads.
     pub sources: Vec<String>,
     /// The maintained relations it reads.
@@ -67,7 +74,7 @@ pub struct RunningView {
     pub changed: TickId,
     /// Rows inserted and retracted since it was created.
     pub changes: u64,
-    /// Tells it from a view of the same name that it replaced; given when it joins.
+    /// Tells it from a view of the same name that it replaced; given when it joins. Its errors have the number after it.
     instance: u64,
 }
 
@@ -81,6 +88,9 @@ impl RunningView {
             execution: Execution::try_new(dataflow, config.execution.clone())?,
             view: MaterializedView::new(dataflow.schema.clone(), dataflow.append_only)?
                 .with_consolidated_changes(dataflow.consolidated),
+            errors: dataflow.diagnose.map(|_| MaterializedView::new(row_errors_schema(), false)).transpose()?,
+            errors_changelog: Vec::new(),
+            errors_changed: TickId::default(),
             sources: dataflow.sources.iter().cloned().collect(),
             relations: dataflow.relations.iter().cloned().collect(),
             failed: None,
@@ -139,14 +149,50 @@ impl RunningView {
         })
     }
 
+    /// The errors as a reader sees them; the last reading itself if nothing changed since.
+    fn errors_reading(&self, last: Option<&Arc<ViewReading>>, watermark: Watermark) -> Option<Arc<ViewReading>> {
+        let errors = self.errors.as_ref()?;
+        let instance = self.instance + 1;
+        let same = |last: &&Arc<ViewReading>| {
+            last.instance == instance
+                && last.applied == self.errors_changed
+                && last.watermark == watermark
+                && last.error == self.failed
+        };
+        Some(last.filter(same).cloned().unwrap_or_else(|| {
+            Arc::new(ViewReading {
+                instance,
+                rows: errors.snapshot(),
+                watermark,
+                applied: self.errors_changed,
+                view_bytes: errors.bytes(),
+                state_bytes: 0,
+                error: self.failed.clone(),
+            })
+        }))
+    }
+
+    /// What the last tick changed of the errors, consolidated.
+    pub fn take_errors_changelog(&mut self) -> Vec<Delta> {
+        std::mem::take(&mut self.errors_changelog)
+    }
+
     fn try_tick(&mut self, input: &Arc<TickInput>) -> Result<Vec<Delta>> {
         // The operators may be left half-way by a panic; a failed view never steps again.
         let step = catch_unwind(AssertUnwindSafe(|| {
             let deltas = self.execution.step(input.clone())?;
+            let errors = match (&mut self.errors, self.execution.take_errors()?) {
+                (Some(errors), Some(change)) => Some(errors.apply(input.tick, vec![change])?),
+                _ => None,
+            };
             // Also in a quiet tick: the view tidies up a little.
-            self.view.apply(input.tick, deltas)
+            Ok((self.view.apply(input.tick, deltas)?, errors))
         }));
-        let applied = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
+        let (applied, errors) = step.unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))?;
+        if let Some(errors) = errors.filter(|errors| !errors.changelog.is_empty()) {
+            self.errors_changed = input.tick;
+            self.errors_changelog = errors.changelog;
+        }
         if applied.inserted + applied.deleted > 0 {
             self.changed = input.tick;
             self.changes += applied.inserted + applied.deleted;
@@ -360,8 +406,10 @@ impl Core {
 
     /// Adds a view that has consumed exactly what its sources have, and the rows of the views it reads as they are.
     pub fn add_view(&mut self, name: &str, mut view: RunningView) {
-        self.instances += 1;
-        view.instance = self.instances;
+        view.instance = self.instances + 1;
+        self.instances += 2;
+        // What it left out before it joined is not the change of a tick.
+        view.errors_changelog.clear();
         self.views.insert(name.to_owned(), view);
         self.order = in_order(&self.views);
     }
@@ -524,6 +572,10 @@ impl Core {
             let Some(view) = self.views.get_mut(name) else { continue };
             let before = view.changes;
             let changelog = view.tick_after(failed, &input);
+            let errors = view.take_errors_changelog();
+            if !errors.is_empty() {
+                outcome.changelogs.push((errors_name(name), errors));
+            }
             if !changelog.is_empty() {
                 outcome.changed += view.changes - before;
                 let delta = Arc::new(changelog.clone());
@@ -535,6 +587,7 @@ impl Core {
             let failed = failed_relation(&self.staged[name], &[&self.staged, &self.views], &self.tables);
             let Some(view) = self.staged.get_mut(name) else { continue };
             let delta = Arc::new(view.tick_after(failed, &input));
+            view.take_errors_changelog();
             // Its namesake's change is not for those that are to read this one: they come after it, staged as well.
             Arc::make_mut(&mut input).deltas.insert(name.clone(), delta);
         }
@@ -578,12 +631,20 @@ impl Core {
             .sources
             .iter()
             .map(|(name, source)| (name.clone(), Arc::new(source.reading(|number| partition(name, number)))));
+        let errors = self.views.iter().filter_map(|(name, view)| {
+            let name = errors_name(name);
+            let reading = view.errors_reading(last.errors.get(&name), self.watermark_of(view))?;
+            Some((name, reading))
+        });
+        let mut errors: HashMap<_, _> = errors.collect();
         let (mut views, mut sources): (HashMap<_, _>, HashMap<_, _>) = (views.collect(), sources.collect());
         for (old, new) in &self.old_names {
+            let of_new = errors.get(&errors_name(new)).cloned();
+            of_new.map(|reading| errors.insert(errors_name(old), reading));
             views.get(new).cloned().map(|view| views.insert(old.clone(), view));
             sources.get(new).cloned().map(|source| sources.insert(old.clone(), source));
         }
-        Snapshot { tick: self.tick, now_micros: self.now_micros, views, sources }
+        Snapshot { tick: self.tick, now_micros: self.now_micros, views, errors, sources }
     }
 
     /// The least watermark of a view's sources.

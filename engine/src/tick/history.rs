@@ -15,7 +15,7 @@ use super::interval::{Milliseconds, parse_duration};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::TickId;
-use crate::view::Snapshot;
+use crate::view::{Snapshot, ViewReading};
 
 /// Bytes of changes kept at most; older ticks go.
 const BYTES_MAX: usize = 256 << 20;
@@ -123,7 +123,11 @@ impl History {
         let newest = kept.newest.clone();
         drop(kept);
         let mut snapshot = Snapshot::clone(&snapshot);
-        snapshot.views.retain(|name, view| newest.view(name).is_some_and(|now| now.instance == view.instance));
+        let is_same = |name: &String, view: &mut Arc<ViewReading>| {
+            newest.view(name).is_some_and(|now| now.instance == view.instance)
+        };
+        snapshot.views.retain(is_same);
+        snapshot.errors.retain(is_same);
         Ok(Arc::new(snapshot))
     }
 

@@ -201,7 +201,7 @@ impl Feed {
         let mut waiting = self.waiting.lock();
         let is_it = |view: &ViewReading| view.instance == self.instance;
         if !newest.view(&waiting.view).is_some_and(|view| is_it(view))
-            && let Some((name, _)) = newest.views.iter().find(|(_, view)| is_it(view))
+            && let Some((name, _)) = newest.views.iter().chain(&newest.errors).find(|(_, view)| is_it(view))
         {
             waiting.view.clone_from(name);
         }

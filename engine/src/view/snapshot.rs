@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::ingest::Counts;
+use crate::row_error::errors_name;
 use crate::time::{TickId, Watermark};
 use crate::view::view_snapshot::ViewSnapshot;
 
@@ -19,14 +20,21 @@ pub struct Snapshot {
     pub now_micros: i64,
     /// Views by name. A view that this tick did not change shares its reading with the snapshot before.
     pub views: HashMap<String, Arc<ViewReading>>,
+    /// The rows left out of views, by the name of the relation that shows them.
+    pub errors: HashMap<String, Arc<ViewReading>>,
     /// Sources by name.
     pub sources: HashMap<String, Arc<SourceReading>>,
 }
 
 impl Snapshot {
-    /// The view called `name`.
+    /// The view called `name`, or a view's errors so called.
     pub fn view(&self, name: &str) -> Option<&Arc<ViewReading>> {
-        self.views.get(name)
+        self.views.get(name).or_else(|| self.errors.get(name))
+    }
+
+    /// How many rows the view called `name` leaves out because an expression failed on them.
+    pub fn rows_left_out(&self, name: &str) -> u64 {
+        self.errors.get(&errors_name(name)).map_or(0, |errors| errors.num_rows())
     }
 
     /// The source called `name`.

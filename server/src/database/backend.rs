@@ -19,7 +19,7 @@ use super::block::OwnWrites;
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, show, subscribe, verify};
+use super::{Database, Reading, blocking, degraded, show, subscribe, verify};
 use crate::backend::{
     Backend, BlockWrites, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag,
     ScramVerifier, StatementResult,
@@ -94,8 +94,10 @@ impl Backend for Database {
             Statement::Query(query) => {
                 let planned: PlannedQuery =
                     self.plan_query(query, &request.statement.text, request.parameter_types, &reading, Some(&asker))?;
+                let notices = degraded::notices(&planned.plan, &reading)?;
                 let stream = self.run_query(&planned, parameters).await?;
-                Ok(Outcome::rows(planned.columns, stream))
+                let outcome = Outcome::rows(planned.columns, stream);
+                Ok(Outcome { notices, ..outcome })
             }
             Statement::Flush => {
                 let (engine, cancel) = (self.engine.clone(), request.cancel.clone());

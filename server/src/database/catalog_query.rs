@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::sql::sqlparser::ast;
 use engine::ingest::quarantine::{errors_schema, late_schema};
+use engine::row_error::row_errors_schema;
 use engine::view::ViewReading;
 use sql::SqlError;
 use sql::binder::{Relation, Relations};
@@ -181,6 +182,7 @@ impl Database {
         for object in reading.catalog.objects() {
             relations.push(relation(object, reading));
             relations.extend(companions(object));
+            relations.extend(errors_of(object, reading));
         }
         for (index, name) in (1..).zip(system::TABLES) {
             let columns = system::columns(name, reading, &self.engine);
@@ -236,6 +238,26 @@ fn companions(object: &Object) -> Vec<CatalogRelation> {
         depends_on: vec![object.oid],
     };
     (0..).zip(SOURCE_RELATIONS.into_iter().zip(schemas)).map(companion).collect()
+}
+
+/// `<view>_errors`, under an oid that follows from the view's own as a source's relations' do.
+fn errors_of(object: &Object, reading: &Reading) -> Option<CatalogRelation> {
+    let [suffix] = object.definition.companions() else { return None };
+    let name = format!("{}_{suffix}", object.name);
+    let errors = reading.snapshot.view(&name);
+    Some(CatalogRelation {
+        oid: COMPANIONS_OID + object.oid * 2,
+        schema: "public".into(),
+        kind: RelationKind::Table,
+        columns: row_errors_schema().fields().iter().cloned().collect(),
+        definition: None,
+        comment: None,
+        column_comments: vec![],
+        rows: errors.map(|errors| errors.num_rows()),
+        bytes: errors.map(|errors| errors.view_bytes as u64),
+        depends_on: vec![object.oid],
+        name,
+    })
 }
 
 fn relation(object: &Object, reading: &Reading) -> CatalogRelation {

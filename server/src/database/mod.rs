@@ -8,6 +8,7 @@ mod block;
 mod catalog_query;
 mod change;
 mod definitions;
+mod degraded;
 mod explain;
 mod query;
 mod relations;

@@ -17,6 +17,7 @@ use engine::dataflow::scan::DeltaTable;
 use engine::engine::Engine;
 use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::ingest::topic_table::TopicTable;
+use engine::row_error::row_errors_schema;
 use engine::view::table::SnapshotTable;
 use engine::view::{SourceReading, ViewSnapshot};
 use parking_lot::Mutex;
@@ -62,6 +63,10 @@ impl Relations for DeltaRelations {
             return None;
         }
         let Some(object) = self.catalog.get(name) else {
+            if let Some(view) = self.catalog.view_of_errors(name) {
+                self.read.lock().insert(view.name.clone());
+                return Some(Relation::Table(Arc::new(EmptyTable::new(row_errors_schema()))));
+            }
             let (source, suffix) = self.catalog.source_relation(name)?;
             self.read.lock().insert(source.name.clone());
             let schema = if suffix == "errors" { errors_schema() } else { late_schema(&declared(source)) };
@@ -166,6 +171,24 @@ impl<'a> ReadRelations<'a> {
         Some(Relation::Table(Arc::new(table)))
     }
 
+    /// The rows that a view left out.
+    fn left_out(&self, name: &str) -> Option<Relation> {
+        let view = self.reading.catalog.view_of_errors(name)?;
+        let errors = self.reading.snapshot.view(name);
+        if let Some(error) = errors.and_then(|errors| errors.error.as_deref()) {
+            let unreadable = Unreadable { schema: row_errors_schema(), error: failed(&view.name, error) };
+            return Some(Relation::Table(Arc::new(unreadable)));
+        }
+        if errors.is_none() && self.reading.earlier {
+            let message =
+                format!("materialized view \"{}\" was created after tick {}", view.name, self.reading.snapshot.tick);
+            let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+            return Some(Relation::Table(Arc::new(Unreadable { schema: row_errors_schema(), error })));
+        }
+        let rows = errors.map_or_else(|| ViewSnapshot::empty(row_errors_schema()), |errors| errors.rows.clone());
+        Some(Relation::Table(Arc::new(SnapshotTable::new(rows))))
+    }
+
     fn quarantine(&self, name: &str) -> Option<Relation> {
         let (source, suffix) = self.reading.catalog.source_relation(name)?;
         let errors = suffix == "errors";
@@ -185,7 +208,9 @@ impl Relations for ReadRelations<'_> {
         if !is_public(schema) {
             return None;
         }
-        let Some(object) = self.reading.catalog.get(name) else { return self.quarantine(name) };
+        let Some(object) = self.reading.catalog.get(name) else {
+            return self.left_out(name).or_else(|| self.quarantine(name));
+        };
         match &object.definition {
             Definition::Source(_) if self.reading.earlier => {
                 let message = format!("source \"{name}\" cannot be read at an earlier tick");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sql::catalog::{Catalog, Definition, Object, SOURCE_RELATIONS, noun};
+use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::statement::{ObjectKind, Rename, Statement};
 use sql::{SqlError, SqlState};
 
@@ -22,14 +22,15 @@ impl Database {
         }
         let kind = &catalog.expect(name, *kind)?.kind();
         let rename = &Rename { kind: *kind, ..rename.clone() };
+        let companions = catalog.get(name).map_or(&[][..], |object| object.definition.companions());
         let mut rewritten = BTreeMap::new();
         for object in catalog.with_readers(std::slice::from_ref(name)) {
-            let text = rewrite(&object, rename)?;
+            let text = rewrite(&object, rename, companions)?;
             let definition = definition_of(&text)?;
             rewritten.insert(object.name.clone(), (text, definition));
         }
         // Its own relations are no obstacle: `s_errors` may become the name of what was `s`.
-        catalog.without([name.as_str()]).check_free(new_name, *kind)?;
+        catalog.without([name.as_str()]).check_free(new_name, companions)?;
         let next = Arc::new(catalog.renamed(name, new_name, rewritten));
         self.check_readers(&catalog, &next, rename)?;
         let in_engine = *kind != ObjectKind::View;
@@ -68,11 +69,11 @@ impl Database {
     }
 }
 
-/// An object's text with the new name in it; a source's relations get theirs, too.
-fn rewrite(object: &Arc<Object>, rename: &Rename) -> Result<String, SqlError> {
+/// An object's text with the new name in it; the relations that come with what is renamed get theirs, too.
+fn rewrite(object: &Arc<Object>, rename: &Rename, companions: &[&str]) -> Result<String, SqlError> {
     let mut text = sql::rename::rename(&object.text, &rename.name, &rename.new_name)?;
-    if rename.kind == ObjectKind::Source && object.name != rename.name {
-        for suffix in SOURCE_RELATIONS {
+    if object.name != rename.name {
+        for suffix in companions {
             let of = |name: &str| format!("{name}_{suffix}");
             text = sql::rename::rename(&text, &of(&rename.name), &of(&rename.new_name))?;
         }

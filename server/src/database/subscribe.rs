@@ -14,6 +14,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use engine::delta::Delta;
+use engine::row_error::row_errors_schema;
 use engine::tick::subscription::{Ended, Span, Subscription};
 use engine::time::TickId;
 use engine::view::ViewScan;
@@ -32,13 +33,16 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// 42P01 if there is no such view, 42809 if it is something else.
 pub(super) fn columns(subscribe: &Subscribe, reading: &Reading) -> Result<Vec<FieldRef>, SqlError> {
-    let view = view_of(subscribe, reading).map_err(|error| error.at(subscribe.position))?;
+    let own = match reading.catalog.view_of_errors(&subscribe.view) {
+        Some(_) => row_errors_schema().fields().to_vec(),
+        None => view_of(subscribe, reading).map_err(|error| error.at(subscribe.position))?.columns.clone(),
+    };
     let mut fields = vec![Arc::new(Field::new("tidemark_tick", DataType::Int64, false))];
     if subscribe.progress {
         fields.push(Arc::new(Field::new("tidemark_progressed", DataType::Boolean, false)));
     }
     fields.push(Arc::new(Field::new("tidemark_diff", DataType::Int64, true)));
-    fields.extend(view.columns.iter().map(|field| Arc::new(Field::as_ref(field).clone().with_nullable(true))));
+    fields.extend(own.iter().map(|field| Arc::new(Field::as_ref(field).clone().with_nullable(true))));
     Ok(fields)
 }
 

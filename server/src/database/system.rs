@@ -191,21 +191,24 @@ fn materialized_views(reading: &Reading) -> RecordBatch {
     for object in reading.catalog.objects().filter(|object| object.kind() == ObjectKind::MaterializedView) {
         found.push((object.name.clone(), reading.snapshot.view(&object.name).cloned()));
     }
+    let left_out = |name: &String| reading.snapshot.rows_left_out(name);
     let view = || found.iter().map(|(_, view)| view.as_ref());
-    let state = |view: Option<&Arc<engine::view::ViewReading>>| match view {
+    let state = |(name, view): &(String, Option<Arc<engine::view::ViewReading>>)| match view {
         None => "building",
         Some(view) if view.error.is_some() => "failed",
+        Some(_) if left_out(name) > 0 => "degraded",
         Some(_) => "running",
     };
     Columns::default()
         .text("name", found.iter().map(|(name, _)| Some(name)))
-        .text("state", view().map(|v| Some(state(v))))
+        .text("state", found.iter().map(|found| Some(state(found))))
         .bigint("rows", view().map(|v| count(v?.num_rows())))
         .bigint("tick", view().map(|v| count(v?.applied.0)))
         .add("watermark", watermark_column(view().map(|v| v.map_or(Watermark::NONE, |v| v.watermark))))
         .bigint("view_bytes", view().map(|v| count(v?.view_bytes as u64)))
         .bigint("state_bytes", view().map(|v| count(v?.state_bytes as u64)))
         .text("error", view().map(|v| v.and_then(|v| v.error.as_deref().map(failure))))
+        .bigint("degraded", found.iter().map(|(name, view)| view.as_ref().and_then(|_| count(left_out(name)))))
         .batch()
 }
 
@@ -235,9 +238,8 @@ fn relations(reading: &Reading) -> RecordBatch {
     let mut found: Vec<(String, &str)> = Vec::new();
     for object in reading.catalog.objects() {
         found.push((object.name.clone(), noun(object.kind())));
-        if object.kind() == ObjectKind::Source {
-            found.extend(sql::catalog::SOURCE_RELATIONS.map(|suffix| (format!("{}_{suffix}", object.name), "table")));
-        }
+        let companions = object.definition.companions().iter();
+        found.extend(companions.map(|suffix| (format!("{}_{suffix}", object.name), "table")));
     }
     found.sort();
     Columns::default()

@@ -7,7 +7,7 @@ use engine::dataflow::relation::RelationProperties;
 use engine::tick::table::RunningTable;
 use sql::binder::Binder;
 use sql::catalog::{Definition, NewObject};
-use sql::statement::{CreateTable, ObjectKind};
+use sql::statement::CreateTable;
 use sql::{SqlError, SqlState};
 
 use super::Database;
@@ -22,7 +22,7 @@ impl Database {
         if create.if_not_exists && catalog.get(&create.name).is_some() {
             return Ok(Change::skipped(tag, format!("relation \"{}\" already exists, skipping", create.name)));
         }
-        catalog.check_free(&create.name, ObjectKind::Table)?;
+        catalog.check_free(&create.name, &[])?;
         self.check_defaults(create)?;
         let table = RunningTable::try_new(schema_of(&create.columns), create.primary_key.clone())?;
         let properties = RelationProperties {

@@ -12,19 +12,22 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use engine::dataflow::bound::PhysicalBound;
+use engine::dataflow::checked::CheckedPlanner;
 use engine::delta::{Delta, Weights};
 use engine::engine::Engine;
 use engine::view::{SnapshotTable, ViewReading, consolidate};
 use sql::binder::{Binder, Relation, Relations};
 use sql::catalog::{Definition, Object};
-use sql::statement::{CreateMaterializedView, Emit, Verify};
+use sql::statement::{CreateMaterializedView, Emit, OnError, Verify};
 use sql::{SqlError, SqlState};
 
 use super::relations::view_relation;
 use super::view::plan_view;
-use super::{Database, Reading};
+use super::{Database, Reading, degraded};
 use crate::backend::{Backend, Notice, Outcome, RowsTag, StatementResult};
 
 /// How far floats may differ, of the larger: a batch adds them in another order.
@@ -91,7 +94,23 @@ impl Database {
         let message = format!("materialized view \"{}\" {outcome}: {compared} rows, tick {tick}", verify.view);
         let stream = Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)])));
         let result = StatementResult::Rows { columns, stream, tag: RowsTag::Counted("VERIFY") };
-        Ok(Outcome { notices: vec![Notice::new(message)], result })
+        let mut notices = vec![Notice::new(message)];
+        let rows = reading.snapshot.rows_left_out(&verify.view);
+        notices.extend((rows > 0).then(|| degraded::left_out(&verify.view, rows)));
+        Ok(Outcome { notices, result })
+    }
+
+    async fn plain_answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, SqlError> {
+        let physical = self.physical(plan).await?;
+        Ok(datafusion::physical_plan::collect(physical, self.task_context()).await?)
+    }
+
+    /// The answer over the rows that do not fail, operator by operator.
+    async fn checked_answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, SqlError> {
+        let plan = sql::incremental::checked_batch(plan)?;
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(CheckedPlanner)]);
+        let physical = planner.create_physical_plan(&plan, &self.session_state).await?;
+        Ok(datafusion::physical_plan::collect(physical, self.task_context()).await?)
     }
 
     /// The rows of a view's query over what its sources had accepted.
@@ -104,8 +123,17 @@ impl Database {
         let relations = AcceptedRelations { reading, engine: &self.engine };
         let binder = Binder::new(&self.session_state, &relations);
         let plan = binder.bind_view(&create.query, &object.text, &create.columns)?;
-        let physical = self.physical(&plan).await?;
-        let batches = datafusion::physical_plan::collect(physical, self.task_context()).await?;
+        let batches = match reading.snapshot.rows_left_out(&object.name) {
+            0 => self.plain_answer(&plan).await,
+            _ => self.checked_answer(&plan).await,
+        };
+        // Without rows that fail the two are the same; which rows fail depends on where the optimiser puts an expression.
+        let batches = match batches {
+            Err(error) if error.state.0.starts_with("22") && create.on_error == OnError::Exclude => {
+                self.checked_answer(&plan).await?
+            }
+            batches => batches?,
+        };
         let schema: SchemaRef = Arc::new(Schema::new(object.columns.clone()));
         let mut answer = Vec::with_capacity(batches.len());
         for batch in batches {
@@ -160,7 +188,10 @@ impl Relations for AcceptedRelations<'_> {
             }
             Definition::View(view) => view_relation(object, &view.query_text),
             // What is final at a tick is a question of its own, and of that view's own verification.
-            Definition::MaterializedView(view) if view.emit == Emit::OnWindowClose => {
+            // So is which rows it leaves out.
+            Definition::MaterializedView(view)
+                if view.emit == Emit::OnWindowClose || self.reading.snapshot.rows_left_out(name) > 0 =>
+            {
                 let rows = self.reading.snapshot.view(name)?.rows.clone();
                 Relation::Table(Arc::new(SnapshotTable::new(rows)))
             }

@@ -11,7 +11,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast;
 use engine::dataflow::Dataflow;
 use sql::binder::Binder;
-use sql::catalog::{Catalog, Definition, NewObject, Object, noun};
+use sql::catalog::{Catalog, Definition, NewObject, Object, SOURCE_RELATIONS, noun};
 use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, ObjectKind};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ pub fn plan_view(
 ) -> Result<PlannedView, SqlError> {
     let relations = DeltaRelations::new(catalog.clone());
     let plan = Binder::new(state, &relations).bind_view(&create.query, text, &create.columns)?;
-    let dataflow = sql::incremental::incremental(plan, create.emit)?;
+    let dataflow = sql::incremental::incremental(plan, create.emit, create.on_error)?;
     let columns = dataflow.schema.fields().iter().cloned().collect();
     Ok(PlannedView { dataflow, columns, reads: relations.read() })
 }
@@ -63,7 +63,7 @@ impl Database {
             self.check_unread(&catalog, &create.name, ObjectKind::Source)?;
             catalog = Arc::new(catalog.without([create.name.as_str()]));
         }
-        catalog.check_free(&create.name, ObjectKind::Source)?;
+        catalog.check_free(&create.name, &SOURCE_RELATIONS)?;
         let definition = source::definition(create)?;
         let engine = self.engine.clone();
         let prepared = blocking(move || engine.prepare_source(definition)).await?;
@@ -91,11 +91,13 @@ impl Database {
         let catalog = self.catalog();
         let replaced = catalog.get(&create.name).filter(|_| create.or_replace).cloned();
         match &replaced {
-            Some(old) if old.kind() == ObjectKind::MaterializedView => {}
+            Some(old) if old.kind() == ObjectKind::MaterializedView => {
+                catalog.without([create.name.as_str()]).check_free(&create.name, create.companions())?;
+            }
             _ if catalog.get(&create.name).is_some() && create.if_not_exists => {
                 return Ok(Change::skipped(tag, format!("relation \"{}\" already exists, skipping", create.name)));
             }
-            _ => catalog.check_free(&create.name, ObjectKind::MaterializedView)?,
+            _ => catalog.check_free(&create.name, create.companions())?,
         }
         let planned = plan_view(&self.session_state, &catalog, create, text)?;
         let notices = order_by_notice(&create.query);
@@ -132,7 +134,7 @@ impl Database {
                 return Ok(Change::skipped("CREATE VIEW", message));
             }
             Some(old) if create.or_replace && old.kind() == ObjectKind::View => {}
-            _ => catalog.check_free(&create.name, ObjectKind::View)?,
+            _ => catalog.check_free(&create.name, &[])?,
         }
         let (columns, reads) = self.bind_plain_view(&catalog, create, text)?;
         check_no_circle(&catalog, &create.name, ObjectKind::View, &reads)?;

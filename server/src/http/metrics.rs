@@ -78,6 +78,7 @@ pub struct Metrics {
     view_bytes: GaugeFamily<ViewLabel>,
     state_bytes: GaugeFamily<ViewLabel>,
     view_failed: GaugeFamily<ViewLabel>,
+    rows_left_out: GaugeFamily<ViewLabel>,
     sessions: Gauge,
     statements: Counter,
     statement_errors: Counter,
@@ -110,6 +111,7 @@ impl Metrics {
             view_bytes: Family::default(),
             state_bytes: Family::default(),
             view_failed: Family::default(),
+            rows_left_out: Family::default(),
             sessions: Gauge::default(),
             statements: Counter::default(),
             statement_errors: Counter::default(),
@@ -138,6 +140,8 @@ impl Metrics {
         r.register_with_unit("view_size", "Memory of the view's rows", Unit::Bytes, self.view_bytes.clone());
         r.register_with_unit("view_state", "Memory of the view's operators", Unit::Bytes, self.state_bytes.clone());
         r.register("view_failed", "1 if the view has failed", self.view_failed.clone());
+        let help = "Rows that the view leaves out because an expression failed on them";
+        r.register("view_rows_left_out", help, self.rows_left_out.clone());
         r.register("sessions", "Sessions open", self.sessions.clone());
         r.register("statements", "Statements executed", self.statements.clone());
         r.register("statement_errors", "Statements that ended with an error", self.statement_errors.clone());
@@ -168,7 +172,7 @@ impl Metrics {
 
     fn refresh(&self) {
         let snapshot = self.engine.snapshot();
-        for family in [&self.view_rows, &self.view_bytes, &self.state_bytes, &self.view_failed] {
+        for family in [&self.view_rows, &self.view_bytes, &self.state_bytes, &self.view_failed, &self.rows_left_out] {
             family.clear();
         }
         for family in [&self.lag, &self.offset] {
@@ -182,6 +186,7 @@ impl Metrics {
             self.view_bytes.get_or_create(&label).set(view.view_bytes as f64);
             self.state_bytes.get_or_create(&label).set(view.state_bytes as f64);
             self.view_failed.get_or_create(&label).set(f64::from(u8::from(view.error.is_some())));
+            self.rows_left_out.get_or_create(&label).set(snapshot.rows_left_out(name) as f64);
         }
         for (name, source) in &snapshot.sources {
             let label = SourceLabel { source: name.clone() };

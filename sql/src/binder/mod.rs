@@ -35,12 +35,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::optimizer::OptimizerConfig;
+use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr};
 
 use self::context::Context;
 use crate::diagnosis::{self, Text};
+use crate::guard;
 use crate::parser::parse_query;
 use crate::stack::on_big_stack;
 use crate::window::keyed;
@@ -147,7 +148,9 @@ impl<'a> Binder<'a> {
         on_big_stack(|| {
             let config = At { state: self.state, now };
             keyed::expand(plan.clone())
-                .and_then(|plan| self.state.optimizer().optimize(plan, &config, |_, _| {}))
+                .and_then(guard::before_optimizing)
+                .and_then(|plan| optimizer(self.state).optimize(plan, &config, |_, _| {}))
+                .and_then(guard::guard_plan)
                 .map_err(|error| diagnosis::sql_error(error, None))
         })
     }
@@ -310,3 +313,11 @@ impl OptimizerConfig for At<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+/// The state's optimizer, taught to put conditions that cannot fail first before it shares what expressions have in common.
+fn optimizer(state: &SessionState) -> Optimizer {
+    let mut rules = state.optimizer().rules.clone();
+    let shared = rules.iter().position(|rule| rule.name() == "common_sub_expression_eliminate");
+    rules.insert(shared.unwrap_or(rules.len()), Arc::new(guard::InfallibleFirst));
+    Optimizer::with_rules(rules)
+}

@@ -12,6 +12,8 @@ use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError, Span};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan};
 
+use engine::row_error::Diagnosis;
+
 use self::planning::{known_plan_message, planning};
 use self::values::arrow_error;
 pub(crate) use self::values::value_error;
@@ -79,6 +81,12 @@ fn is_named(token: &TokenWithSpan, name: &str) -> bool {
         Token::Word(word) => word.value.eq_ignore_ascii_case(name),
         _ => false,
     }
+}
+
+/// What a row's failure is called.
+pub(crate) fn diagnose(error: DataFusionError) -> Diagnosis {
+    let error = SqlError::from(error);
+    Diagnosis { sqlstate: error.state.0.to_owned(), message: error.message }
 }
 
 impl From<DataFusionError> for SqlError {

@@ -6,6 +6,7 @@ pub mod date_bin;
 pub mod date_trunc;
 pub mod date_trunc_in_zone;
 pub mod hop_starts;
+pub(crate) mod integer;
 pub mod interval;
 pub mod local_day;
 pub mod round;

@@ -81,6 +81,7 @@ impl Rewriter {
             monotone_key,
             emit_on_close: close,
             hop,
+            leaves_out_failures: false,
             schema,
         };
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });

@@ -22,6 +22,7 @@ use super::past::Matching;
 use super::refusal;
 use super::rewrite::{Node, Rewriter, weight, with_weight};
 use crate::error::SqlError;
+use crate::guard::text;
 use crate::statement::Emit;
 
 impl Rewriter {
@@ -41,6 +42,10 @@ impl Rewriter {
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let conditions = join.filter.iter().flat_map(split_conjunction).filter(|expr| **expr != lit(true));
         let filter = conjunction(conditions.cloned());
+        let leaves_out_failures = filter.as_ref().map(|filter| {
+            let pairs = left_schema.join(&right_schema);
+            pairs.map_or_else(|_| filter.to_string(), |pairs| text(filter, &pairs))
+        });
         let residual = filter.as_ref().map(|filter| over_pairs(filter, &left_schema, &right_schema)).transpose()?;
         let sides = [(&left_schema, left.bounds.as_slice()), (&right_schema, right.bounds.as_slice())];
         let matching = Matching::of(&keys, filter.as_ref(), sides);
@@ -73,6 +78,7 @@ impl Rewriter {
             nulls_match: join.null_equality == NullEquality::NullEqualsNull,
             null_aware: join.null_aware,
             residual,
+            leaves_out_failures,
             weighted,
             past: [left_past, right_past],
             schema: if retracts { with_weight(&join.schema)? } else { join.schema.clone() },

@@ -2,13 +2,15 @@
 //!
 //! The plan that comes in is DataFusion's own, bound and type-checked; it is also, as it stands, the batch query whose
 //! answer the view must equal at every tick. What goes out has the same nodes where they keep no state (scan, filter,
-//! projection, union all, unnest) and ours where they do. Whatever has no incremental form is refused by name.
+//! projection, union all, unnest) and ours where they do, or where a row may fail. Whatever has no incremental form is refused by name.
 //! A leaf is a source or another materialized view, whose change of the tick is this one's input in the same tick.
 //!
 //! Each rewritten node carries what its parents need to know: whether its edge can retract, and which of its columns
 //! are bounded from below by watermarks.
 
 mod aggregate;
+mod checked;
+mod checked_batch;
 mod consolidated;
 mod derived_keys;
 mod hop;
@@ -25,6 +27,8 @@ mod set_operation;
 mod subquery;
 mod top_n;
 
+pub use checked_batch::checked_batch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -37,16 +41,16 @@ use engine::dataflow::scan::DeltaTable;
 use engine::delta;
 
 use crate::error::SqlError;
-use crate::statement::Emit;
+use crate::statement::{Emit, OnError};
 
 /// Makes the dataflow of a view.
 ///
 /// `plan` is bound over [`DeltaTable`]s and not yet optimised; `emit` says when rows appear. The view's columns are the
-/// plan's output columns, in order.
+/// plan's output columns, in order. `on_error` says what becomes of a row on which an expression fails.
 ///
 /// # Errors
 /// 0A000 with the node's name and the plan fragment for what cannot be maintained; DataFusion's own planning errors.
-pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> {
+pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<Dataflow, SqlError> {
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
@@ -76,7 +80,8 @@ pub fn incremental(plan: LogicalPlan, emit: Emit) -> Result<Dataflow, SqlError> 
         inputs: inputs.sources,
         relations: inputs.relations,
         sources: inputs.followed,
-        plan: node.plan,
+        plan: checked::check(node.plan, on_error)?,
+        diagnose: (on_error == OnError::Exclude).then_some(crate::diagnosis::diagnose),
     })
 }
 

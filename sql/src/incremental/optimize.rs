@@ -26,6 +26,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule
 
 use super::subquery::CorrelatedNotIn;
 use crate::error::SqlError;
+use crate::guard::{InfallibleFirst, before_optimizing};
 use crate::push_down_filter::PushDownFilterToKeys;
 
 /// Type-checks and simplifies a view's plan.
@@ -35,7 +36,7 @@ use crate::push_down_filter::PushDownFilterToKeys;
 pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     let mut options = ConfigOptions::default();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-    let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {})?;
+    let plan = before_optimizing(Analyzer::new().execute_and_check(plan, &options, |_, _| {})?)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
@@ -52,6 +53,7 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilterToKeys::default()),
+        Arc::new(InfallibleFirst),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
     ];

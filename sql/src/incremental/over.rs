@@ -11,6 +11,7 @@ use std::sync::Arc;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::logical_expr::expr::WindowFunctionParams;
 use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window};
 use engine::dataflow::bound::Bound;
 use engine::dataflow::window::WindowNode;
@@ -23,6 +24,7 @@ use super::set_operation::SetOperationMark;
 use crate::binder::HIDDEN;
 use crate::binder::one_answer::ORDER;
 use crate::error::SqlError;
+use crate::guard::can_fail;
 use crate::statement::Emit;
 use crate::window::keyed::KeyedWindow;
 
@@ -58,7 +60,14 @@ impl Rewriter {
         let Chain { nodes, base, partition } = one_partitioning(plan)?;
         let input = self.rewrite(base)?;
         let width = input.bounds.len();
-        let (input, keys) = with_columns(input, &partition)?;
+        let mut exprs = partition;
+        let keys = exprs.len();
+        exprs.extend(below_functions(&nodes, input.plan.schema()));
+        let (input, places) = with_columns(input, &exprs)?;
+        let schema = Arc::clone(input.plan.schema());
+        let computed = |place: &usize| Expr::Column(Column::from(schema.qualified_field(*place)));
+        let computed: Vec<_> = exprs.drain(keys..).zip(places[keys..].iter().map(computed)).collect();
+        let keys = places[..keys].to_vec();
         let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
         let close = self.emit == Emit::OnWindowClose;
         let leaf = EmptyRelation { produce_one_row: false, schema: without_weight(&input)? };
@@ -67,7 +76,7 @@ impl Rewriter {
         for node in nodes.iter().rev() {
             let below = Arc::new(template);
             template = match node {
-                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(window.window_expr.clone(), below)?),
+                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(over(window, &computed), below)?),
                 LogicalPlan::Filter(filter) => LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), below)?),
                 LogicalPlan::Projection(projection) => {
                     let schema = Arc::clone(below.schema());
@@ -88,6 +97,7 @@ impl Rewriter {
             input_weighted: input.weighted,
             monotone_key,
             emit_on_close: close,
+            leaves_out_failures: false,
             schema: if close { output } else { with_weight(&output)? },
             input: Arc::new(input.plan),
         };
@@ -162,6 +172,50 @@ fn one_partitioning(plan: &LogicalPlan) -> Result<Chain<'_>, SqlError> {
             _ => return Ok(chain),
         };
     }
+}
+
+/// What functions are given that can fail on a row, and that the columns of `schema`, below all of them, tell: it is computed
+/// there, where it is the row's failure and not its partition's.
+fn below_functions(nodes: &[&LogicalPlan], schema: &DFSchema) -> Vec<Expr> {
+    let windows = nodes.iter().rev().map_while(|node| match node {
+        LogicalPlan::Window(window) => Some(Some(window)),
+        LogicalPlan::Filter(_) => Some(None),
+        _ => None,
+    });
+    let mut found = Vec::new();
+    for expr in windows.flatten().flat_map(|window| &window.window_expr) {
+        let Expr::WindowFunction(function) = expr.clone().unalias() else { continue };
+        let WindowFunctionParams { args, order_by, filter, .. } = function.params;
+        let given = args.into_iter().chain(order_by.into_iter().map(|sort| sort.expr));
+        let known =
+            |expr: &Expr| expr.column_refs().iter().all(|column| schema.maybe_index_of_column(column).is_some());
+        let failing = given.filter(|expr| filter.is_none() && known(expr) && can_fail(expr, schema));
+        found.extend(failing.map(Expr::unalias));
+    }
+    found
+}
+
+/// A window's functions over what was `computed` below, under the names they have.
+fn over(window: &Window, computed: &[(Expr, Expr)]) -> Vec<Expr> {
+    if computed.is_empty() {
+        return window.window_expr.clone();
+    }
+    let replace = |expr: &mut Expr| {
+        let place = computed.iter().find(|(known, _)| *known == expr.clone().unalias());
+        if let Some((_, column)) = place {
+            *expr = column.clone();
+        }
+    };
+    let fields = window.schema.fields().iter().skip(window.input.schema().fields().len());
+    let functions = window.window_expr.iter().zip(fields).map(|(expr, field)| match expr.clone().unalias() {
+        Expr::WindowFunction(mut function) => {
+            function.params.args.iter_mut().for_each(replace);
+            function.params.order_by.iter_mut().for_each(|sort| replace(&mut sort.expr));
+            Expr::WindowFunction(function).alias(field.name())
+        }
+        other => other,
+    });
+    functions.collect()
 }
 
 fn orders_rows(filter: &Filter) -> bool {

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::cursor::{Cursor, is_word};
 use super::script::{Chunk, Places};
 use super::{create, options, query};
-use crate::statement::{CreateMaterializedView, CreateView, Emit};
+use crate::statement::{CreateMaterializedView, CreateView, Emit, OnError};
 use crate::{SqlError, SqlState};
 
 /// What may stand behind a materialized view's query.
@@ -32,7 +32,8 @@ pub(crate) fn materialized(chunk: &Chunk<'_>, or_replace: bool) -> Result<Create
     let (tokens, clause) = cut_suffixes(chunk)?;
     let mut cursor = Cursor::with_tokens(chunk, tokens);
     let head = Head::parse(&mut cursor, or_replace, &["materialized", "view"])?;
-    let option = if cursor.word("with") { emit_option(&mut cursor)? } else { None };
+    let Options { emit: option, on_error } =
+        if cursor.word("with") { view_options(&mut cursor)? } else { Options::default() };
     for refused in ["using", "tablespace"] {
         if cursor.peek_word(refused) {
             let what = refused.to_ascii_uppercase();
@@ -49,7 +50,7 @@ pub(crate) fn materialized(chunk: &Chunk<'_>, or_replace: bool) -> Result<Create
     };
     let (query, query_text) = body(&mut cursor, chunk)?;
     let Head { name, columns, if_not_exists } = head;
-    Ok(CreateMaterializedView { name, columns, or_replace, if_not_exists, query, query_text, emit })
+    Ok(CreateMaterializedView { name, columns, or_replace, if_not_exists, query, query_text, emit, on_error })
 }
 
 /// A plain view.
@@ -130,26 +131,45 @@ impl Head {
     }
 }
 
-/// `(emit = 'on_window_close' | 'on_update')`, with its position.
-fn emit_option(cursor: &mut Cursor<'_>) -> Result<Option<(Emit, usize)>, SqlError> {
-    let mut emit = None;
+/// What stands in WITH.
+#[derive(Default)]
+struct Options {
+    /// With its position.
+    emit: Option<(Emit, usize)>,
+    on_error: OnError,
+}
+
+/// `(emit = 'on_window_close' | 'on_update', on_error = 'exclude' | 'fail')`.
+fn view_options(cursor: &mut Cursor<'_>) -> Result<Options, SqlError> {
+    let mut options = Options::default();
     for option in options::parse(cursor)? {
         let invalid = |message: String| {
-            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                .hint("The option is emit = 'on_update' or 'on_window_close'.")
-                .at(option.position))
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .hint("The options are emit = 'on_update' or 'on_window_close', and on_error = 'exclude' or 'fail'.")
+                .at(option.position)
         };
-        if option.name != "emit" {
-            return invalid(format!("unrecognized parameter \"{}\"", option.name));
+        let unknown = || invalid(format!("invalid value for parameter \"{}\": \"{}\"", option.name, option.value));
+        let value = option.value.to_ascii_lowercase();
+        match option.name.as_str() {
+            "emit" => {
+                let emit = match value.as_str() {
+                    "on_window_close" | "on window close" => Emit::OnWindowClose,
+                    "on_update" | "on update" => Emit::OnUpdate,
+                    _ => return Err(unknown()),
+                };
+                options.emit = Some((emit, option.position));
+            }
+            "on_error" => {
+                options.on_error = match value.as_str() {
+                    "exclude" => OnError::Exclude,
+                    "fail" => OnError::Fail,
+                    _ => return Err(unknown()),
+                };
+            }
+            _ => return Err(invalid(format!("unrecognized parameter \"{}\"", option.name))),
         }
-        let chosen = match option.value.to_ascii_lowercase().as_str() {
-            "on_window_close" | "on window close" => Emit::OnWindowClose,
-            "on_update" | "on update" => Emit::OnUpdate,
-            _ => return invalid(format!("invalid value for parameter \"emit\": \"{}\"", option.value)),
-        };
-        emit = Some((chosen, option.position));
     }
-    Ok(emit)
+    Ok(options)
 }
 
 /// `AS query`, to the end.

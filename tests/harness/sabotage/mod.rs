@@ -4,6 +4,7 @@
 //! and what comes out of its plan tick by tick, [`restart`] what was saved, [`stack`] what goes from view to view. The oracle beside the view (its second reading
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
+pub mod errors;
 mod flow;
 mod join;
 mod over;

@@ -32,9 +32,11 @@ mod spec;
 mod tests;
 mod typed;
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 pub use spec::{AggregateCall, AggregateSpec, Emit, Function, HopKey, HopSpec};
 
 use self::batch::TickBatch;
@@ -45,7 +47,8 @@ use self::hop::{Hopper, timed_rows};
 use self::interner::Interner;
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::row_error::{Failure, row_json};
 use crate::state::canonical::canonical_columns;
 
 /// A group aggregate.
@@ -58,6 +61,7 @@ pub struct AggregateOperator {
     groups: Groups,
     calls: CallStates,
     tick_rows: TickRows,
+    failures: Vec<Failure>,
 }
 
 /// What a tick's rows have come to so far.
@@ -99,6 +103,7 @@ impl AggregateOperator {
             groups: Groups::try_new(&keys, spec.monotone_key, spec.partition_keys())?,
             calls: call_states(&spec)?,
             tick_rows: TickRows::default(),
+            failures: Vec::new(),
             spec,
         })
     }
@@ -168,7 +173,7 @@ impl AggregateOperator {
     }
 
     /// The change of the answer: rows that are no more, then rows that are new.
-    fn changes(&self, touched: &Touched) -> Result<Option<Delta>> {
+    fn changes(&mut self, touched: &Touched) -> Result<Option<Delta>> {
         let groups = 0..touched.slots.len() as u32;
         let differs = |g: &u32| touched.changed[*g as usize] || touched.was[*g as usize] != touched.is[*g as usize];
         let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -183,10 +188,23 @@ impl AggregateOperator {
         if before.is_empty() && after.is_empty() {
             return Ok(None);
         }
-        let slots: Vec<u32> = after.iter().map(|group| touched.slots[*group as usize]).collect();
-        let both = UInt32Array::from_iter_values(before.iter().chain(&after).copied());
-        let keys = touched.keys.iter().map(|key| Ok(take(key, &both, None)?)).collect::<Result<_>>()?;
-        let rows = self.rows(keys, &before, &slots)?;
+        let slots_of = |groups: &[u32]| groups.iter().map(|group| touched.slots[*group as usize]).collect::<Vec<_>>();
+        let rows = match self.rows(taken(&touched.keys, before.iter().chain(&after))?, &before, &slots_of(&after)) {
+            Err(error) if self.leaves_out(&error) => {
+                let mut failures = Vec::new();
+                let fails = |groups: &[u32], slots: &[u32], group: &u32| {
+                    self.failure(taken(&touched.keys, [group].into_iter())?, groups, slots)
+                };
+                retain(&mut before, -1, &mut failures, |group| fails(&[*group], &[], group))?;
+                retain(&mut after, 1, &mut failures, |group| fails(&[], &[touched.slots[*group as usize]], group))?;
+                self.failures.extend(failures);
+                if before.is_empty() && after.is_empty() {
+                    return Ok(None);
+                }
+                self.rows(taken(&touched.keys, before.iter().chain(&after))?, &before, &slots_of(&after))?
+            }
+            rows => rows?,
+        };
         if before.is_empty() {
             return Ok(Some(Delta::inserts(rows)));
         }
@@ -198,7 +216,7 @@ impl AggregateOperator {
     fn rows(&self, keys: Vec<ArrayRef>, before: &[u32], slots: &[u32]) -> Result<RecordBatch> {
         let mut columns = keys;
         let first = columns.len();
-        columns.resize(first + self.spec.calls.len(), std::sync::Arc::new(Int64Array::new_null(0)) as ArrayRef);
+        columns.resize(first + self.spec.calls.len(), Arc::new(Int64Array::new_null(0)) as ArrayRef);
         for (call, answered) in &self.calls {
             for (index, answer) in answered.iter().zip(call.answers(before, slots)?) {
                 columns[first + index] = answer;
@@ -209,6 +227,32 @@ impl AggregateOperator {
         rows.map_err(|e| Error::internal("an aggregate's answers do not fit its output columns").with_source(e))
     }
 
+    fn leaves_out(&self, error: &Error) -> bool {
+        self.spec.leaves_out_failures.is_some() && error.kind() == ErrorKind::Data
+    }
+
+    /// Why there is no answer for one group, as it was before this tick (`before`) or as it is (`slots`), if there is none.
+    fn failure(&self, keys: Vec<ArrayRef>, before: &[u32], slots: &[u32]) -> Result<Option<Failure>> {
+        for (call, answered) in &self.calls {
+            let cause = match call.answers(before, slots) {
+                Err(cause) if self.leaves_out(&cause) => cause,
+                answers => {
+                    answers?;
+                    continue;
+                }
+            };
+            let names = answered.iter().map(|answer| self.output.field(keys.len() + answer).name().as_str());
+            let expression = names.collect::<Vec<_>>().join(", ");
+            let known = self.spec.leaves_out_failures.iter().flatten();
+            let fields = self.output.fields().iter().zip(known);
+            let fields: Vec<_> = fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
+            let row = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), keys, &options)?;
+            return Ok(Some(Failure { expression, cause, row: row_json(&row, 0), weight: 1 }));
+        }
+        Ok(None)
+    }
+
     /// Answers the groups that have become final.
     fn close(&mut self, tick: &TickContext) -> Result<Vec<Delta>> {
         let Some(end) = tick.closed_below else { return Ok(Vec::new()) };
@@ -216,7 +260,17 @@ impl AggregateOperator {
         if slots.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.rows(self.groups.keys(&slots)?, &[], &slots)?;
+        let rows = match self.rows(self.groups.keys(&slots)?, &[], &slots) {
+            Err(error) if self.leaves_out(&error) => {
+                let (mut answered, mut failures) = (slots.clone(), Vec::new());
+                retain(&mut answered, 1, &mut failures, |slot| {
+                    self.failure(self.groups.keys(&[*slot])?, &[], &[*slot])
+                })?;
+                self.failures.extend(failures);
+                self.rows(self.groups.keys(&answered)?, &[], &answered)?
+            }
+            rows => rows?,
+        };
         if tick.evict {
             self.remove_final(&slots);
         } else {
@@ -242,6 +296,30 @@ impl AggregateOperator {
         self.calls.iter_mut().for_each(|(call, _)| call.remove(slots));
         self.groups.remove(slots);
     }
+}
+
+/// The rows of `keys` at `groups`.
+fn taken<'a>(keys: &[ArrayRef], groups: impl Iterator<Item = &'a u32>) -> Result<Vec<ArrayRef>> {
+    let groups = UInt32Array::from_iter_values(groups.copied());
+    keys.iter().map(|key| Ok(take(key, &groups, None)?)).collect()
+}
+
+/// Drops the groups without an answer and notes why, with `weight`.
+fn retain(
+    groups: &mut Vec<u32>,
+    weight: i64,
+    failures: &mut Vec<Failure>,
+    failure: impl Fn(&u32) -> Result<Option<Failure>>,
+) -> Result<()> {
+    let mut kept = Vec::with_capacity(groups.len());
+    for group in groups.iter() {
+        match failure(group)? {
+            Some(found) => failures.push(Failure { weight, ..found }),
+            None => kept.push(*group),
+        }
+    }
+    *groups = kept;
+    Ok(())
 }
 
 fn filter_delta(delta: &Delta, kept: &BooleanArray) -> Result<Delta> {
@@ -278,6 +356,10 @@ impl Operator for AggregateOperator {
         };
         self.groups.advance(tick.closed_below);
         Ok(if self.spec.emit == Emit::OnUpdate { changes } else { closed })
+    }
+
+    fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
     }
 
     fn output_schema(&self) -> SchemaRef {

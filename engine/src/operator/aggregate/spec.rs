@@ -34,6 +34,9 @@ pub struct AggregateSpec {
     pub emit: Emit,
     /// Set where the input carries slices of hopping windows in place of the windows.
     pub hop: Option<HopSpec>,
+    /// Set if a group whose answer cannot be computed goes without one and is told as a failure, instead of failing the operator:
+    /// what the output keys are called there.
+    pub leaves_out_failures: Option<Vec<String>>,
 }
 
 /// When groups are answered.

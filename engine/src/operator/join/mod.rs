@@ -37,6 +37,7 @@ use self::spec::{LEFT, RIGHT};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
+use crate::row_error::Failure;
 use crate::state::row_codec::RowCodec;
 
 /// A join.
@@ -50,6 +51,7 @@ pub struct JoinOperator {
     degrees: [Option<Degrees>; 2],
     /// Rows on the right before this tick.
     right_total_before: i64,
+    failures: Vec<Failure>,
 }
 
 impl JoinOperator {
@@ -70,6 +72,7 @@ impl JoinOperator {
             sides: [side(LEFT)?, side(RIGHT)?],
             degrees: [degrees(LEFT), degrees(RIGHT)],
             right_total_before: 0,
+            failures: Vec::new(),
             spec,
         })
     }
@@ -117,7 +120,8 @@ impl Operator for JoinOperator {
         let spec = self.spec.clone();
         let mut output = Output::new(&spec, &mut deltas);
         if spec.visits_pairs() {
-            PairVisitor::new(&spec, &self.pair_schema, &self.sides, &mut self.degrees, &mut output).visit_all()?;
+            let visitor = PairVisitor::new(&spec, &self.pair_schema, &self.sides, &mut self.degrees, &mut output);
+            self.failures.extend(visitor.visit_all()?);
         }
         self.visit_presence(&mut output)?;
         if !self.spec.drops_keys() {
@@ -128,6 +132,10 @@ impl Operator for JoinOperator {
             self.drop_past(tick);
         }
         Ok(deltas)
+    }
+
+    fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
     }
 
     fn output_schema(&self) -> SchemaRef {

@@ -4,13 +4,17 @@
 //! can change: every changed left row is held against all right rows of its key, every changed right row against the left
 //! rows that did not change. So each pair is looked at once, and what a tick makes and unmakes again never shows.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::output::{BATCH_ROWS, Output};
 use super::side::{Degrees, Side};
 use super::spec::{JoinSpec, LEFT, RIGHT};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::row_error::{Failure, row_json};
 
 /// Looks at pairs in batches.
 pub(super) struct PairVisitor<'a, 'o> {
@@ -21,6 +25,7 @@ pub(super) struct PairVisitor<'a, 'o> {
     output: &'a mut Output<'o>,
     left: Vec<u32>,
     right: Vec<u32>,
+    failures: Vec<Failure>,
 }
 
 impl<'a, 'o> PairVisitor<'a, 'o> {
@@ -31,11 +36,13 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
         degrees: &'a mut [Option<Degrees>; 2],
         output: &'a mut Output<'o>,
     ) -> Self {
-        Self { spec, schema, sides, degrees, output, left: Vec::new(), right: Vec::new() }
+        let failures = Vec::new();
+        Self { spec, schema, sides, degrees, output, left: Vec::new(), right: Vec::new(), failures }
     }
 
-    /// Visits every pair that the tick may have changed: puts out its change, and counts it for its rows.
-    pub fn visit_all(mut self) -> Result<()> {
+    /// Visits every pair that the tick may have changed: puts out its change, and counts it for its rows. Returns what changed
+    /// of the pairs on which the residual fails.
+    pub fn visit_all(mut self) -> Result<Vec<Failure>> {
         for (side, degrees) in self.degrees.iter_mut().enumerate() {
             let Some(degrees) = degrees else { continue };
             degrees.grow(self.sides[side].rows.entries_end());
@@ -55,7 +62,8 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
                 }
             }
         }
-        self.flush()
+        self.flush()?;
+        Ok(self.failures)
     }
 
     fn visit(&mut self, left: u32, right: u32) -> Result<()> {
@@ -86,7 +94,7 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
         }
         let mut columns = self.sides[LEFT].decode(&left)?;
         columns.extend(self.sides[RIGHT].decode(&right)?);
-        let matching = self.matching(&columns, rows)?;
+        let matching = self.matching(&columns, (&left, &right))?;
         let mut counted = Vec::with_capacity(rows);
         for row in (0..rows).filter(|row| matching.as_ref().is_none_or(|matching| matching[*row])) {
             let (before, now) = self.weights(left[row], right[row]);
@@ -112,12 +120,50 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
     }
 
     /// Of which pairs the residual is true; `None` if there is none.
-    fn matching(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<Vec<bool>>> {
+    fn matching(&mut self, columns: &[ArrayRef], (left, right): (&[u32], &[u32])) -> Result<Option<Vec<bool>>> {
         let Some(residual) = &self.spec.residual else { return Ok(None) };
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let options = RecordBatchOptions::new().with_row_count(Some(left.len()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns.to_vec(), &options)?;
-        let matching = residual.evaluate(&batch)?.into_array(rows)?;
-        let matching = matching.as_boolean_opt().ok_or_else(|| Error::internal("a join's residual is not Boolean"))?;
-        Ok(Some(matching.iter().map(|matching| matching == Some(true)).collect()))
+        let Some(text) = &self.spec.leaves_out_failures else { return evaluate(residual, &batch).map(Some) };
+        let (mut matching, mut failed) = (Vec::with_capacity(left.len()), Vec::new());
+        evaluate_each(residual, &batch, &mut matching, &mut failed)?;
+        for (pair, cause) in failed {
+            let (before, now) = self.weights(left[pair], right[pair]);
+            if before != now {
+                let row = row_json(&batch, pair);
+                self.failures.push(Failure { expression: text.clone(), cause, row, weight: now.wrapping_sub(before) });
+            }
+        }
+        Ok(Some(matching))
     }
+}
+
+/// Of which pairs the residual is true.
+fn evaluate(residual: &Arc<dyn PhysicalExpr>, pairs: &RecordBatch) -> Result<Vec<bool>> {
+    let matching = residual.evaluate(pairs)?.into_array(pairs.num_rows())?;
+    let matching = matching.as_boolean_opt().ok_or_else(|| Error::internal("a join's residual is not Boolean"))?;
+    Ok(matching.iter().map(|matching| matching == Some(true)).collect())
+}
+
+/// As [`evaluate`], appended to `matching`; pairs on which the residual fails do not match and go to `failed`.
+fn evaluate_each(
+    residual: &Arc<dyn PhysicalExpr>,
+    pairs: &RecordBatch,
+    matching: &mut Vec<bool>,
+    failed: &mut Vec<(usize, Error)>,
+) -> Result<()> {
+    match evaluate(residual, pairs) {
+        Ok(found) => matching.extend(found),
+        Err(cause) if cause.kind() != ErrorKind::Data => return Err(cause),
+        Err(cause) if pairs.num_rows() <= 1 => {
+            failed.push((matching.len(), cause));
+            matching.push(false);
+        }
+        Err(_) => {
+            let half = pairs.num_rows() / 2;
+            evaluate_each(residual, &pairs.slice(0, half), matching, failed)?;
+            evaluate_each(residual, &pairs.slice(half, pairs.num_rows() - half), matching, failed)?;
+        }
+    }
+    Ok(())
 }

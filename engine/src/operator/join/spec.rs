@@ -31,6 +31,9 @@ pub struct JoinSpec {
     pub null_aware: bool,
     /// What must also be true of a pair: a Boolean expression over the left columns, then the right ones.
     pub residual: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether a pair on which the residual fails counts as one of which it is not true, and is told as a failure, instead of
+    /// failing the operator. The residual as its author knows it.
+    pub leaves_out_failures: Option<String>,
     /// The output's columns, without the weight: of the left, of the right, or of both, and for mark joins the mark.
     pub output: SchemaRef,
     /// Rows that the smaller side may hold if there are no keys and pairs have to be looked at.

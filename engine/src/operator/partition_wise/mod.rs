@@ -22,7 +22,8 @@ use super::keyed::{Keys, SavedRow, retraction_without_insert, save_rows, saved_r
 use super::row_layout::RowLayout;
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::row_error::{Failure, row_json};
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
 
@@ -43,6 +44,8 @@ pub struct PartitionWiseSpec {
     pub emit: Emit,
     /// What is computed, for EXPLAIN.
     pub computes: Vec<String>,
+    /// Whether a partition on which the plan fails goes without an answer and is told as a failure, instead of failing the operator.
+    pub leaves_out_failures: bool,
 }
 
 impl PartitionWiseSpec {
@@ -86,6 +89,7 @@ pub struct PartitionWiseOperator {
     output_codec: RowCodec,
     keys: Keys,
     rows: Multiset,
+    failures: Vec<Failure>,
 }
 
 /// A kept row, how often it is there, and its partition.
@@ -107,6 +111,7 @@ impl PartitionWiseOperator {
             output_codec: RowCodec::try_new(spec.output.fields().iter().map(|f| f.data_type().clone()).collect())?,
             layout,
             plan,
+            failures: Vec::new(),
             spec,
         })
     }
@@ -166,6 +171,35 @@ impl PartitionWiseOperator {
         batches.into_iter().map(|batch| self.typed(batch)).collect()
     }
 
+    /// [`answer`](Self::answer) for the partitions on which the plan does not fail; those on which it does are noted with
+    /// `weight`.
+    fn answers<'a>(&self, rows: &[Kept<'a>], weight: i64, failures: &mut Vec<Failure>) -> Result<Vec<RecordBatch>> {
+        let is_left_out = |error: &Error| self.spec.leaves_out_failures && error.kind() == ErrorKind::Data;
+        match self.answer(rows) {
+            Err(error) if is_left_out(&error) => {}
+            answer => return answer,
+        }
+        let mut answers = Vec::new();
+        for partition in rows.chunk_by(|(one, _, _), (other, _, _)| one == other) {
+            match self.answer(partition) {
+                Err(cause) if is_left_out(&cause) => {
+                    let keys = self.layout.decode(
+                        &self.keys,
+                        std::iter::once(partition[0].0),
+                        std::iter::once(partition[0].1),
+                    )?;
+                    let options = RecordBatchOptions::new().with_row_count(Some(1));
+                    let row = RecordBatch::try_new_with_options(self.spec.input.clone(), keys, &options)?;
+                    let row = row.project(&self.spec.keys)?;
+                    let expression = self.spec.computes.join(", ");
+                    failures.push(Failure { expression, cause, row: row_json(&row, 0), weight });
+                }
+                answer => answers.extend(answer?),
+            }
+        }
+        Ok(answers)
+    }
+
     /// A batch of the plan under the output's own schema.
     fn typed(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -211,10 +245,12 @@ impl Operator for PartitionWiseOperator {
         let now = |entry: u32| self.rows.weights(entry)[0];
         let mut deltas: Vec<Delta> = Vec::new();
         if self.spec.emit == Emit::OnUpdate && !slots.is_empty() {
-            let before =
-                self.answer(&self.kept(&slots, |entry| earlier.get(&entry).copied().unwrap_or_else(|| now(entry))))?;
-            let after = self.answer(&self.kept(&slots, now))?;
+            let mut failures = Vec::new();
+            let then = |entry: u32| earlier.get(&entry).copied().unwrap_or_else(|| now(entry));
+            let before = self.answers(&self.kept(&slots, then), -1, &mut failures)?;
+            let after = self.answers(&self.kept(&slots, now), 1, &mut failures)?;
             deltas.extend(self.difference(&before, &after)?);
+            self.failures.extend(failures);
         }
         self.rows.settle();
         let end = tick.closed_below.filter(|_| self.spec.monotone_key.is_some());
@@ -225,7 +261,10 @@ impl Operator for PartitionWiseOperator {
         };
         if closes {
             let weight = |entry: u32| self.rows.weights(entry)[0];
-            deltas.extend(self.answer(&self.kept(&finished, weight))?.into_iter().map(Delta::inserts));
+            let mut failures = Vec::new();
+            let answers = self.answers(&self.kept(&finished, weight), 1, &mut failures)?;
+            deltas.extend(answers.into_iter().map(Delta::inserts));
+            self.failures.extend(failures);
         }
         if tick.evict {
             self.remove(&finished);
@@ -238,6 +277,10 @@ impl Operator for PartitionWiseOperator {
         self.remove(&empty);
         self.keys.advance(end);
         Ok(deltas)
+    }
+
+    fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
     }
 
     fn output_schema(&self) -> SchemaRef {

@@ -47,6 +47,7 @@ fn maker(weighted: bool, monotone: bool, emit: Emit) -> impl Fn() -> Box<dyn Ope
     let planned = planner.create_physical_plan(&template, &state);
     let planned = futures::executor::block_on(planned).expect("a plan");
     let spec = PartitionWiseSpec {
+        leaves_out_failures: false,
         input: schema(),
         output: Arc::new(template.schema().as_arrow().clone()),
         keys: vec![0, 1],

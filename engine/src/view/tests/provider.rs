@@ -215,7 +215,7 @@ async fn readers_see_whole_ticks_while_the_view_moves_on() {
                     error: None,
                 };
                 let views = [("accounts".to_string(), Arc::new(reading))].into();
-                let snapshot = Snapshot { tick: TickId(tick), now_micros: 0, views, sources: Default::default() };
+                let snapshot = Snapshot { tick: TickId(tick), views, ..Snapshot::default() };
                 store.publish(snapshot).expect("ticks go forward");
                 for _ in 0..50 {
                     let (from, to) = (rng.random_range(0..2_000usize), rng.random_range(0..2_000usize));

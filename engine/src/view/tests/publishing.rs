@@ -23,6 +23,7 @@ fn snapshot(tick: u64, view: &MaterializedView) -> Snapshot {
         tick: TickId(tick),
         now_micros: tick as i64,
         views: [("v".to_string(), Arc::new(reading))].into(),
+        errors: Default::default(),
         sources: [("s".to_string(), Arc::new(SourceReading::default()))].into(),
     }
 }

@@ -35,6 +35,7 @@ impl Planned {
         let input: SchemaRef = Arc::new(Schema::new(projection.fields));
         let calls = lowered.into_iter().map(|call| AggregateCall::from_expr(rebuild(&call, &input), call.filter));
         let spec = AggregateSpec {
+            leaves_out_failures: None,
             calls: calls.collect(),
             input,
             keys: keys.len(),

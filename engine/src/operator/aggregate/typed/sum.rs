@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Int64Type, i256};
+use arrow::error::ArrowError;
 
 use super::Kernel;
 use super::native::{Native, native_array, native_values};
@@ -191,7 +192,8 @@ pub(in super::super) fn needs_wide(input: &DataType, output: &DataType, is_avera
 }
 
 fn out_of_range() -> Error {
-    Error::data("the sum of a group is out of the output type's range")
+    let message = "the sum of a group is out of the output type's range";
+    Error::data(message).with_source(ArrowError::ArithmeticOverflow(message.into()))
 }
 
 fn decimal_limit(data_type: &DataType) -> Option<u128> {

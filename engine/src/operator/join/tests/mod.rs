@@ -106,6 +106,7 @@ impl Plan {
             nulls_match: self.nulls_match,
             null_aware: self.null_aware,
             residual: self.residual(),
+            leaves_out_failures: None,
             output: Arc::new(Schema::new(fields)),
             nested_rows_max: NESTED_ROWS_MAX,
         }
