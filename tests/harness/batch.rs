@@ -96,18 +96,19 @@ impl Batch {
         self.tables.0.insert(name.to_owned(), table);
     }
 
-    /// Binds and optimises a query once; it sees rows appended later.
+    /// Binds and optimises a query once; it sees rows appended later. In it `now()` is `now_micros`.
     ///
     /// # Errors
     /// The binder's.
-    pub fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn plan(&self, text: &str, now_micros: i64) -> Result<LogicalPlan, SqlError> {
         let mut statements = sql::parser::parse(text)?;
         let parsed = statements.remove(0);
         let Statement::Query(query) = parsed.statement else {
             return Err(SqlError::unsupported("not a query"));
         };
         let binder = Binder::new(&self.state, &self.tables);
-        binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)
+        let now = arrow::temporal_conversions::timestamp_us_to_datetime(now_micros).map(|now| now.and_utc());
+        binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, now)
     }
 
     /// Runs a planned query.

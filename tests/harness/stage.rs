@@ -262,7 +262,10 @@ impl Stage {
                 return Err(format!("{name}: its rows {found:?} are not the sum of its changelogs {:?}", view.sum));
             }
             if view.create.emit == Emit::OnUpdate && !view.failed {
-                let plan = self.batch.plan(&view.create.query_text).map_err(|e| format!("{name} as a batch: {e}"))?;
+                let plan = self
+                    .batch
+                    .plan(&view.create.query_text, self.core.tick_and_now().1)
+                    .map_err(|e| format!("{name} as a batch: {e}"))?;
                 compare::equal(&self.batch.answer(&plan)?, &rows).map_err(|e| format!("{name} as a batch: {e}"))?;
             }
         }

@@ -1,4 +1,5 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last rows.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last
+//! rows, and rows while their time lasts.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::exec::{MakeOperator, OperatorExec};
 use super::runtime::OperatorId;
 use super::session::{SessionMaker, SessionNode};
 use super::set_operation::{SetOperationMaker, SetOperationNode};
+use super::temporal_filter::{TemporalFilterMaker, TemporalFilterNode};
 use super::top_n::{TopNMaker, TopNNode};
 use super::upsert::{UpsertMaker, UpsertNode};
 use super::window::{WindowMaker, WindowNode};
@@ -51,6 +53,10 @@ pub async fn plan(
     } else if let Some(node) = any.downcast_ref::<UpsertNode>() {
         let maker = UpsertMaker::new(node, inputs[0].schema());
         (node.id, Arc::new(maker), vec![node.keys.clone()], None)
+    } else if let Some(node) = any.downcast_ref::<TemporalFilterNode>() {
+        let maker = TemporalFilterMaker::new(node, &inputs[0].schema())?;
+        let columns = maker.partition_columns();
+        (node.id, Arc::new(maker), vec![columns], None)
     } else {
         return Ok(None);
     };

@@ -13,6 +13,7 @@ pub mod partition_wise;
 mod row_layout;
 pub mod session;
 pub mod set_operation;
+pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
 
@@ -103,6 +104,11 @@ pub trait Operator: Send + std::fmt::Debug {
     /// `Data` for a value the operator cannot hold or a weight that would fall below zero; `Internal` for a bug. After an
     /// error the operator is not used again.
     fn step(&mut self, inputs: Vec<Vec<Delta>>, tick: &TickContext) -> Result<Vec<Delta>>;
+
+    /// The next tick time, µs, at which the answer changes though no input does; `None` if time alone changes nothing.
+    fn due_micros(&self) -> Option<i64> {
+        None
+    }
 
     /// The output's columns, without the weight column.
     fn output_schema(&self) -> SchemaRef;

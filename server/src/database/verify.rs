@@ -104,7 +104,8 @@ impl Database {
         let relations = AcceptedRelations { reading, engine: &self.engine };
         let binder = Binder::new(&self.session_state, &relations);
         let plan = binder.bind_view(&create.query, &object.text, &create.columns)?;
-        let physical = self.physical(&plan).await?;
+        // now() in a view is the tick's time.
+        let physical = self.physical_at(&plan, reading.snapshot.now_micros).await?;
         let batches = datafusion::physical_plan::collect(physical, self.task_context()).await?;
         let schema: SchemaRef = Arc::new(Schema::new(object.columns.clone()));
         let mut answer = Vec::with_capacity(batches.len());

@@ -8,6 +8,7 @@ pub mod date_trunc_in_zone;
 pub mod hop_starts;
 pub mod interval;
 pub mod local_day;
+pub mod now;
 pub mod round;
 pub mod text;
 pub mod timezone;
@@ -56,6 +57,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         // In the place of DataFusion's own.
         ScalarUDF::from(date_bin::DateBin::default()),
         ScalarUDF::from(date_trunc::DateTrunc::default()),
+        ScalarUDF::from(now::Now::default()),
         ScalarUDF::from(round::Round::default()),
         ScalarUDF::from(bytea::Bytea::default()),
         ScalarUDF::from(cumulate_ends::CumulateEnds::default()),

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPl
 use engine::dataflow::bound::Bound;
 use engine::dataflow::window::WindowNode;
 
+use super::clock::mark_of;
 use super::hop::substitute;
 use super::monotone::{bound_of, is_time};
 use super::refusal;
@@ -39,6 +40,9 @@ impl Rewriter {
     pub(super) fn over(&mut self, plan: &LogicalPlan) -> Result<Option<Node>, SqlError> {
         if let Some(node) = self.top_n(plan)? {
             return Ok(Some(node));
+        }
+        if let Some(mark) = mark_of(plan) {
+            return self.temporal_filter(mark, plan).map(Some);
         }
         match plan {
             LogicalPlan::Window(_) => self.window(plan).map(Some),

@@ -166,12 +166,13 @@ fn compare(left: &Expr, op: Operator, right: &Expr, sides: [Side<'_>; 2]) -> Opt
     turned.then(|| Comparison { left: right.clone(), right: left.clone(), at_least: at_most, at_most: at_least })
 }
 
-fn plus(left: Expr, right: &Expr) -> Expr {
+/// `left + right`.
+pub(super) fn plus(left: Expr, right: &Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::Plus, Box::new(right.clone())))
 }
 
 /// The two times of `a - b`, be it cast to another kind of span.
-fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
+pub(super) fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
     match expr {
         Expr::Cast(Cast { expr, field })
             if matches!(field.data_type(), DataType::Interval(_) | DataType::Duration(_)) =>
@@ -186,7 +187,7 @@ fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
 }
 
 /// True for a constant span of a fixed length. Days are none: compared as a span, a day is more than any number of hours.
-fn is_span(expr: &Expr) -> bool {
+pub(super) fn is_span(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _) => span.months == 0 && span.days == 0,
         Expr::Literal(ScalarValue::IntervalDayTime(Some(span)), _) => span.days == 0,

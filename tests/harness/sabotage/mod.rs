@@ -10,6 +10,7 @@ mod over;
 mod plan;
 mod restart;
 pub mod stack;
+mod temporal;
 mod upsert;
 mod windows;
 
@@ -93,6 +94,12 @@ pub enum Bug {
     OneRowMore,
     /// Plan: count windows are final before the watermark has passed them.
     CountedEarly,
+    /// Plan: one of several conditions on the tick's time is forgotten.
+    ConditionForgotten,
+    /// Plan: limits on a row's time are two seconds, or a day, too late.
+    LimitMoved,
+    /// Plan: a row at the limit itself counts where it should not, or does not where it should.
+    LimitInclusive,
     /// Plan: the old row of a key stays when a new one comes.
     OldRowStays,
     /// Plan: keys that are written differently are different keys.
@@ -111,6 +118,8 @@ pub enum Bug {
     WatermarkAhead,
     /// Input: the view's watermark stands still.
     WatermarkStuck,
+    /// Input: the ticks' time is five seconds behind.
+    ClockBehind,
     /// Input: the first tick after a restart brings the rows of the one before once more.
     TickReplayed,
     /// Input: the rows of the first tick after a restart are lost.
@@ -143,6 +152,8 @@ pub enum Bug {
     RowWeightsForgotten,
     /// Restart: groups forget that they were answered.
     AnswersForgotten,
+    /// Restart: rows forget that they were shown.
+    ShownForgotten,
     /// Restart: one row of the view is lost.
     ViewRowLost,
     /// Restart: partitions forget how far their event time had come.
@@ -151,7 +162,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 65] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -185,6 +196,9 @@ impl Bug {
         Self::SummerTimeIgnored,
         Self::OneRowMore,
         Self::CountedEarly,
+        Self::ConditionForgotten,
+        Self::LimitMoved,
+        Self::LimitInclusive,
         Self::OldRowStays,
         Self::KeyComparedAsText,
         Self::TombstoneIgnored,
@@ -194,6 +208,7 @@ impl Bug {
         Self::LateRowsAccepted,
         Self::WatermarkAhead,
         Self::WatermarkStuck,
+        Self::ClockBehind,
         Self::TickReplayed,
         Self::TickLost,
         Self::OffsetUncounted,
@@ -210,6 +225,7 @@ impl Bug {
         Self::MatchesForgotten,
         Self::RowWeightsForgotten,
         Self::AnswersForgotten,
+        Self::ShownForgotten,
         Self::ViewRowLost,
         Self::LatenessForgotten,
     ];
@@ -219,6 +235,7 @@ impl Bug {
         let view = case.query.create_text();
         let mut restarts = case.restarts.iter().flatten();
         let joins = matches!(case.query.shape, Shape::Join(_));
+        let temporal = matches!(case.query.shape, Shape::Temporal(_));
         let windowed = matches!(case.query.shape, Shape::Windowed(_));
         let sessions = view.contains("session(") || view.contains("SESSION(");
         let is_keyed = case.feeds[0].envelope != Envelope::None;
@@ -245,6 +262,8 @@ impl Bug {
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
+            Self::ConditionForgotten | Self::LimitMoved | Self::LimitInclusive | Self::ClockBehind => temporal,
+            Self::ShownForgotten => temporal && restarts.next().is_some(),
             Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
             Self::OldRowStays | Self::KeyComparedAsText | Self::TombstoneIgnored | Self::FirstRecordWins => is_keyed,
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
@@ -299,6 +318,7 @@ impl Sabotage {
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         let plan = &mut dataflow.plan;
         self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
+        self.acted |= temporal::tamper(self.bug, plan)?;
         self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }
