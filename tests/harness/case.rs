@@ -57,7 +57,11 @@ impl Case {
         }
         // Chosen apart, so that seeds without it make the cases they made before.
         let mut apart = ChaCha8Rng::seed_from_u64(seed ^ 0xc10c);
-        let temporal = apart.random_range(0..7) == 0;
+        let chosen = apart.random_range(0..14);
+        let temporal = chosen < 2;
+        if chosen == 2 {
+            query = Query { shape: Shape::Join(super::asof::random(&mut apart)), emit_on_close: false };
+        }
         if temporal {
             query = Query { shape: Shape::Temporal(Temporal::random(&mut apart)), emit_on_close: false };
             // Views of this kind join rows of few keys.

@@ -3,7 +3,7 @@
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
-//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`asof_join::AsofJoinNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -16,6 +16,7 @@
 //! Edges that can retract end with the column [`crate::delta::WEIGHT_COLUMN`].
 
 pub mod aggregate;
+pub mod asof_join;
 pub mod bound;
 pub mod count_window;
 pub mod exec;

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use super::asof_join::{AsofJoinMaker, AsofJoinNode};
 use super::bound::{Bound, PhysicalBound};
 use super::count_window::{CountWindowMaker, CountWindowNode};
 use super::exec::{MakeOperator, OperatorExec};
@@ -35,6 +36,7 @@ pub async fn plan(
     session: &dyn Session,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let any = node.as_any();
+    let mut past = [None, None];
     let found: Found<'_> = if let Some(node) = any.downcast_ref::<TopNNode>() {
         let maker = TopNMaker::new(node)?;
         (node.id, Arc::new(maker), vec![node.keys.clone()], node.monotone_key.as_ref().map(|(_, bound)| bound))
@@ -57,16 +59,26 @@ pub async fn plan(
         let maker = TemporalFilterMaker::new(node, &inputs[0].schema())?;
         let columns = maker.partition_columns();
         (node.id, Arc::new(maker), vec![columns], None)
+    } else if let Some(node) = any.downcast_ref::<AsofJoinNode>() {
+        let maker = AsofJoinMaker::new(node, [inputs[0].schema(), inputs[1].schema()])?;
+        for (past, bound) in past.iter_mut().zip(&node.past) {
+            *past = bound.as_ref().map(PhysicalBound::try_new).transpose()?;
+        }
+        let keys: Vec<usize> = (0..node.key_count).collect();
+        (node.id, Arc::new(maker), vec![keys.clone(), keys], None)
     } else {
         return Ok(None);
     };
     let (id, maker, keys, bound) = found;
     let bound = bound.map(PhysicalBound::try_new).transpose()?;
     // An input of one partition is not dealt out anew, so there is nothing for further partitions to read.
-    let single = inputs.iter().all(|input| input.properties().partitioning.partition_count() == 1);
+    let single = inputs.iter().all(|input| input.properties().partitioning.partition_count() == 1)
+        || (any.is::<AsofJoinNode>()
+            && inputs.iter().any(|input| input.properties().partitioning.partition_count() == 1));
     let partitions = if single { 1 } else { session.config().target_partitions() };
     let schema = Arc::new(node.schema().as_arrow().clone());
-    Ok(Some(Arc::new(OperatorExec::new(id, maker, inputs.to_vec(), keys, bound, schema, partitions))))
+    let exec = OperatorExec::new(id, maker, inputs.to_vec(), keys, bound, schema, partitions);
+    Ok(Some(Arc::new(exec.with_past(past))))
 }
 
 /// The plan that an operator runs over a batch: one partition, nothing optimised away.

@@ -4,6 +4,7 @@
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
 
 pub mod aggregate;
+pub mod asof_join;
 pub mod count_window;
 pub mod join;
 mod keyed;

@@ -114,6 +114,8 @@ pub(super) struct Cluster<M> {
     tick: u64,
     /// The ticks' time.
     pub now_micros: i64,
+    /// Below this rows of either input match no later one of the other.
+    pub matched_below: [Option<i64>; 2],
     /// Whether final state is dropped.
     pub evict: bool,
     /// Whether what comes out goes over an edge without weights.
@@ -126,8 +128,9 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
     /// One partition; rows are dealt by `keys`.
     pub fn new(make: M, keys: &[usize]) -> Self {
         let operators = vec![make()];
-        let (tick, now_micros, keys) = (0, 0, keys.to_vec());
-        Self { make, keys, operators, tick, now_micros, evict: true, append_only: false, answer: Answer::new() }
+        let (tick, now_micros, matched_below, keys) = (0, 0, [None, None], keys.to_vec());
+        let (evict, append_only, answer) = (true, false, Answer::new());
+        Self { make, keys, operators, tick, now_micros, matched_below, evict, append_only, answer }
     }
 
     /// One tick. Returns how many rows of output it had.
@@ -138,7 +141,8 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
             let dealt = |deltas: &Vec<Delta>| deltas.iter().map(|delta| self.part(delta, partition)).collect();
             let inputs: Vec<Vec<Delta>> = inputs.iter().map(dealt).collect();
             let (tick, now_micros, evict) = (TickId(self.tick), self.now_micros, self.evict);
-            let context = TickContext { tick, now_micros, closed_below, evict, ..TickContext::default() };
+            let matched_below = self.matched_below;
+            let context = TickContext { tick, now_micros, closed_below, matched_below, evict };
             let output = self.operators[partition].step(inputs, &context).expect("a legal tick");
             for delta in output {
                 assert_eq!(

@@ -40,6 +40,7 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr};
 
 use self::context::Context;
+use crate::asof;
 use crate::diagnosis::{self, Text};
 use crate::parser::parse_query;
 use crate::stack::on_big_stack;
@@ -147,6 +148,7 @@ impl<'a> Binder<'a> {
         on_big_stack(|| {
             let config = At { state: self.state, now };
             keyed::expand(plan.clone())
+                .and_then(asof::expand)
                 .and_then(|plan| self.state.optimizer().optimize(plan, &config, |_, _| {}))
                 .map_err(|error| diagnosis::sql_error(error, None))
         })
@@ -184,7 +186,7 @@ impl<'a> Binder<'a> {
             comparison::check(&plan)?;
         }
         let plan = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})?;
-        let plan = one_answer::give(plan)?;
+        let plan = one_answer::give(asof::mark(plan)?)?;
         let output_names = output_names(query, &plan);
         Ok(BoundQuery { plan, output_names, parameters: parameters.into_iter().flatten().collect() })
     }

@@ -24,6 +24,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::asof::syntax;
 use crate::types::PostgresTypes;
 
 /// Settings for planning and running queries: decimal literals are numeric, times are UTC, places in the text are kept.
@@ -59,6 +60,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         ScalarUDF::from(date_trunc::DateTrunc::default()),
         ScalarUDF::from(now::Now::default()),
         ScalarUDF::from(round::Round::default()),
+        ScalarUDF::from(syntax::Mark::default()),
         ScalarUDF::from(bytea::Bytea::default()),
         ScalarUDF::from(cumulate_ends::CumulateEnds::default()),
         ScalarUDF::from(date_trunc_in_zone::DateTruncInZone::default()),

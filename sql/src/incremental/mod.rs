@@ -9,6 +9,7 @@
 //! are bounded from below by watermarks.
 
 mod aggregate;
+mod asof_join;
 mod clock;
 mod consolidated;
 mod derived_keys;

@@ -21,6 +21,7 @@ use super::monotone::{bound_of, is_time};
 use super::refusal;
 use super::rewrite::{Node, Rewriter, weight, with_weight};
 use super::set_operation::SetOperationMark;
+use crate::asof::AsofJoin;
 use crate::binder::HIDDEN;
 use crate::binder::one_answer::ORDER;
 use crate::error::SqlError;
@@ -43,6 +44,9 @@ impl Rewriter {
         }
         if let Some(mark) = mark_of(plan) {
             return self.temporal_filter(mark, plan).map(Some);
+        }
+        if let Some(join) = AsofJoin::of(plan) {
+            return self.asof_join(join, plan).map(Some);
         }
         match plan {
             LogicalPlan::Window(_) => self.window(plan).map(Some),

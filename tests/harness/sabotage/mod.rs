@@ -4,6 +4,7 @@
 //! and what comes out of its plan tick by tick, [`restart`] what was saved, [`stack`] what goes from view to view. The oracle beside the view (its second reading
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
+mod asof;
 mod flow;
 mod join;
 mod over;
@@ -94,6 +95,12 @@ pub enum Bug {
     OneRowMore,
     /// Plan: count windows are final before the watermark has passed them.
     CountedEarly,
+    /// Plan: an ASOF join takes a right row at the left row's own time where it should not, or does not where it should.
+    ClosestInclusive,
+    /// Plan: left rows without a right one are lost.
+    UnmatchedLost,
+    /// Plan: an ASOF join drops rows ten seconds too early.
+    AsofPastTooEarly,
     /// Plan: one of several conditions on the tick's time is forgotten.
     ConditionForgotten,
     /// Plan: limits on a row's time are two seconds, or a day, too late.
@@ -162,7 +169,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 68] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -196,6 +203,9 @@ impl Bug {
         Self::SummerTimeIgnored,
         Self::OneRowMore,
         Self::CountedEarly,
+        Self::ClosestInclusive,
+        Self::UnmatchedLost,
+        Self::AsofPastTooEarly,
         Self::ConditionForgotten,
         Self::LimitMoved,
         Self::LimitInclusive,
@@ -262,6 +272,8 @@ impl Bug {
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
+            Self::ClosestInclusive | Self::UnmatchedLost => view.contains("ASOF"),
+            Self::AsofPastTooEarly => view.contains("ASOF") && case.evict,
             Self::ConditionForgotten | Self::LimitMoved | Self::LimitInclusive | Self::ClockBehind => temporal,
             Self::ShownForgotten => temporal && restarts.next().is_some(),
             Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
@@ -318,7 +330,7 @@ impl Sabotage {
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         let plan = &mut dataflow.plan;
         self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
-        self.acted |= temporal::tamper(self.bug, plan)?;
+        self.acted |= temporal::tamper(self.bug, plan)? | asof::tamper(self.bug, plan)?;
         self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }
