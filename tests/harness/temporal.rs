@@ -97,7 +97,7 @@ const CONDITIONS: [&str; 24] = [
     "ts::date < current_date",
     "day >= current_date - INTERVAL '20 days'",
     "day + INTERVAL '10 days' <= current_date",
-    "ts + v * INTERVAL '2 seconds' > now()",
+    "CASE WHEN v > 0 THEN ts + INTERVAL '4 seconds' ELSE ts END > now()",
     "CASE WHEN b THEN ts ELSE ts - INTERVAL '1 minute' END > now() - INTERVAL '40 seconds'",
     "now() > TIMESTAMPTZ '2026-03-02 00:00:00+00'",
 ];

@@ -36,6 +36,7 @@ pub async fn plan(
     session: &dyn Session,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let any = node.as_any();
+    let is_asof = any.is::<AsofJoinNode>();
     let mut past = [None, None];
     let found: Found<'_> = if let Some(node) = any.downcast_ref::<TopNNode>() {
         let maker = TopNMaker::new(node)?;
@@ -72,9 +73,12 @@ pub async fn plan(
     let (id, maker, keys, bound) = found;
     let bound = bound.map(PhysicalBound::try_new).transpose()?;
     // An input of one partition is not dealt out anew, so there is nothing for further partitions to read.
-    let single = inputs.iter().all(|input| input.properties().partitioning.partition_count() == 1)
-        || (any.is::<AsofJoinNode>()
-            && inputs.iter().any(|input| input.properties().partitioning.partition_count() == 1));
+    let count = |input: &Arc<dyn ExecutionPlan>| input.properties().partitioning.partition_count();
+    let single = match is_asof {
+        // Nor can the other side be, then.
+        true => inputs.iter().any(|input| count(input) == 1),
+        false => inputs.iter().all(|input| count(input) == 1),
+    };
     let partitions = if single { 1 } else { session.config().target_partitions() };
     let schema = Arc::new(node.schema().as_arrow().clone());
     let exec = OperatorExec::new(id, maker, inputs.to_vec(), keys, bound, schema, partitions);

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 use engine::dataflow::bound::Bound;
 
 use super::monotone::{bound_of, is_interval, is_time};
+use crate::functions::interval::IntervalLength;
 
 /// One side: its columns, and the bounds of their later values.
 type Side<'a> = (&'a DFSchema, &'a [Option<Bound>]);
@@ -179,6 +180,8 @@ pub(super) fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
         {
             difference(expr)
         }
+        // What is compared is its length, which is all it is.
+        Expr::ScalarFunction(call) if call.func.name() == IntervalLength::NAME => difference(call.args.first()?),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) if !is_interval(right) => {
             Some((left.as_ref().clone(), right.as_ref().clone()))
         }
