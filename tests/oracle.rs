@@ -10,6 +10,7 @@ use harness::compare;
 use harness::sabotage::Bug;
 use harness::sabotage::stack::StackBug;
 use harness::stack::Stack;
+use harness::ternary::Ternary;
 
 /// Within so many cases every seeded bug must be caught.
 const SABOTAGED_CASES_MAX: u64 = 5_000;
@@ -99,6 +100,23 @@ fn rows_with_and_without_eviction(seed: u64, case: &Case) -> Option<(usize, usiz
         assert_eq!(same, Ok(()), "seed {seed}: tick {} depends on eviction\n{}", tick + 1, case.query.create_text());
     }
     Some((with.1, without.1))
+}
+
+#[test]
+fn the_three_parts_of_a_view_are_the_whole() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let first = setting("TIDEMARK_ORACLE_SEED", 1);
+    let cases = setting("TIDEMARK_ORACLE_CASES", 600) / 6;
+    let mut parted = 0;
+    for seed in first..first + cases.max(1) {
+        let ternary = Ternary::of(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        if let Some(ternary) = ternary {
+            ternary.run().unwrap_or_else(|error| panic!("seed {seed}: {error}\n{}", ternary.text()));
+            parted += 1;
+        }
+    }
+    println!("{parted} views from seed {first} in three parts");
 }
 
 #[test]

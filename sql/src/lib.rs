@@ -17,6 +17,7 @@ pub mod functions;
 pub mod incremental;
 pub mod interval;
 pub mod parser;
+mod push_down_filter;
 pub mod rename;
 pub mod stack;
 pub mod statement;

@@ -114,7 +114,7 @@ impl Case {
     /// The first tick at which view and batch differ, and how; a panic; or what the planner refuses.
     pub fn run(&self) -> Result<Vec<RecordBatch>, String> {
         unpanicked(|| {
-            let mut run = self.begin(None)?;
+            let mut run = self.begin(&self.query.create_text(), None)?;
             self.compare_every_tick(&mut run)?;
             run.rows()
         })
@@ -125,7 +125,7 @@ impl Case {
     /// # Errors
     /// As for [`run`](Self::run), and if the bug changed something, most likely because of it.
     pub fn run_with(&self, bug: Bug) -> (Result<(), String>, bool) {
-        let mut run = match self.begin(Some(bug)) {
+        let mut run = match self.begin(&self.query.create_text(), Some(bug)) {
             Ok(run) => run,
             // A planner that refuses the tampered plan has noticed.
             Err(error) => return (Err(error), true),
@@ -141,7 +141,7 @@ impl Case {
     pub fn rows_at_every_tick(&self) -> Result<(Vec<Vec<RecordBatch>>, usize), String> {
         let (mut rows, mut keys_max) = (Vec::new(), 0);
         unpanicked(|| {
-            self.drive(&mut self.begin(None)?, |run| {
+            self.drive(&mut self.begin(&self.query.create_text(), None)?, |run| {
                 rows.push(run.rows()?);
                 keys_max = keys_max.max(run.state_keys());
                 Ok(())
@@ -150,15 +150,24 @@ impl Case {
         Ok((rows, keys_max))
     }
 
-    fn begin(&self, bug: Option<Bug>) -> Result<Run, String> {
-        Run::new(
-            &self.query.create_text(),
-            self.feeds,
-            self.query.reads_other(),
-            self.partitions,
-            self.config(self.parallelism),
-            bug,
-        )
+    /// The rows after every tick of another view in the place of this one.
+    ///
+    /// # Errors
+    /// As for [`rows_at_every_tick`](Self::rows_at_every_tick); what the planner refuses.
+    pub fn rows_of(&self, create: &str) -> Result<Vec<Vec<RecordBatch>>, String> {
+        let mut rows = Vec::new();
+        unpanicked(|| {
+            self.drive(&mut self.begin(create, None)?, |run| {
+                rows.push(run.rows()?);
+                Ok(())
+            })
+        })
+        .map_err(|error| format!("{create}: {error}"))?;
+        Ok(rows)
+    }
+
+    fn begin(&self, create: &str, bug: Option<Bug>) -> Result<Run, String> {
+        Run::new(create, self.feeds, self.query.reads_other(), self.partitions, self.config(self.parallelism), bug)
     }
 
     fn compare_every_tick(&self, run: &mut Run) -> Result<(), String> {

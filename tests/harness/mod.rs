@@ -5,7 +5,7 @@
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
-//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views.
+//! bugs put in from outside, each of which must be noticed. [`stack`] has views over views, [`ternary`] views in three parts.
 //!
 //! [`script`] and [`stage`] run golden scripts of ticks; [`binary`] reads what drivers are sent.
 //!
@@ -33,4 +33,5 @@ pub mod stack;
 pub mod stage;
 pub mod stream;
 pub mod temporal;
+pub mod ternary;
 pub mod windows;

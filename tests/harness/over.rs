@@ -76,11 +76,12 @@ pub enum Kind {
 }
 
 /// Relations with the columns k, g, v, d, f, b, ts, day. Rows of the second and third can be retracted; the last has windows.
-const RELATIONS: [&str; 5] = [
+const RELATIONS: [&str; 6] = [
     "s",
     "(SELECT k, g, count(*) AS v, max(d) AS d, sum(f) AS f, bool_or(b) AS b, max(ts) AS ts, min(day) AS day FROM s GROUP BY k, g) AS r",
     "(SELECT v AS k, g, sum(k) AS v, max(d) AS d, sum(f) AS f, bool_and(b) AS b, max(ts) AS ts, max(day) AS day FROM s GROUP BY v, g) AS r",
     "(SELECT k, g, v, d, f, b, ts, day FROM s UNION ALL SELECT k, g, v, d, f, b, ts, day FROM s WHERE v > 0) AS r",
+    "(SELECT k, g, v, d, f, b, ts, day FROM s UNION ALL SELECT 1, 'a', column1, 7.25, 0.5, true, TIMESTAMP '2026-03-01 23:59:31', DATE '2026-02-01' FROM (VALUES (1), (2), (2)) AS kept) AS r",
     WINDOWED,
 ];
 const WINDOWED: &str = "tumble(s, ts, INTERVAL '10 seconds')";

@@ -249,6 +249,12 @@ impl Query {
         format!("CREATE MATERIALIZED VIEW v AS {}{emit}", self.text())
     }
 
+    /// The same view with those of its rows for which `condition` is true.
+    pub fn create_text_where(&self, condition: &str) -> String {
+        let emit = if self.emit_on_close { " EMIT ON WINDOW CLOSE" } else { "" };
+        format!("CREATE MATERIALIZED VIEW v AS SELECT * FROM ({}) AS whole WHERE {condition}{emit}", self.text())
+    }
+
     /// Queries that are a little smaller than this one.
     pub fn smaller(&self) -> Vec<Self> {
         let shapes: Vec<Shape> = match &self.shape {

@@ -3,7 +3,8 @@
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
-//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`asof_join::AsofJoinNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
+//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`asof_join::AsofJoinNode`],
+//! [`constant::ConstantNode`]). DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
 //! plan can be encoded and sent elsewhere.
@@ -18,6 +19,7 @@
 pub mod aggregate;
 pub mod asof_join;
 pub mod bound;
+pub mod constant;
 pub mod count_window;
 pub mod exec;
 pub mod execution;

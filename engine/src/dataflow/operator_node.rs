@@ -4,11 +4,11 @@
 /// Implements `Hash`, `PartialOrd` and `UserDefinedLogicalNodeCore` for a node with the fields `id` and `schema`, with each
 /// of its inputs in a field of its own, and with a method `text`.
 macro_rules! operator_node {
-    ($node:ident, $name:literal, [$($input:ident),+]) => {
+    ($node:ident, $name:literal, [$($input:ident),*]) => {
         impl std::hash::Hash for $node {
             fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
                 self.id.hash(state);
-                $(self.$input.hash(state);)+
+                $(self.$input.hash(state);)*
             }
         }
 
@@ -24,7 +24,7 @@ macro_rules! operator_node {
             }
 
             fn inputs(&self) -> Vec<&LogicalPlan> {
-                vec![$(&self.$input),+]
+                vec![$(&self.$input),*]
             }
 
             fn schema(&self) -> &DFSchemaRef {
@@ -44,12 +44,14 @@ macro_rules! operator_node {
                 _: Vec<datafusion::logical_expr::Expr>,
                 inputs: Vec<LogicalPlan>,
             ) -> datafusion::common::Result<Self> {
-                let mut inputs = inputs.into_iter().map(Arc::new);
-                let mut next = || {
-                    let missing = || datafusion::common::internal_datafusion_err!("{} lacks an input", $name);
-                    inputs.next().ok_or_else(missing)
-                };
-                Ok(Self { $($input: next()?,)+ ..self.clone() })
+                #[allow(unused_mut, reason = "a leaf has no inputs to put in")]
+                let mut made = self.clone();
+                let slots: [&mut Arc<LogicalPlan>; _] = [$(&mut made.$input),*];
+                if slots.len() != inputs.len() {
+                    return Err(datafusion::common::internal_datafusion_err!("{} has other inputs", $name));
+                }
+                slots.into_iter().zip(inputs).for_each(|(slot, input)| *slot = Arc::new(input));
+                Ok(made)
             }
         }
     };

@@ -1,5 +1,5 @@
-//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last
-//! rows, and rows while their time lasts.
+//! Planning of the nodes that keep rows by key: windows, Top-N, set operations, sessions, count windows, last rows, rows while
+//! their time lasts; and of rows that are there from the start.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use datafusion::common::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::config::SessionConfig;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::asof_join::{AsofJoinMaker, AsofJoinNode};
 use super::bound::{Bound, PhysicalBound};
+use super::constant::{ConstantMaker, ConstantNode};
 use super::count_window::{CountWindowMaker, CountWindowNode};
 use super::exec::{MakeOperator, OperatorExec};
 use super::runtime::OperatorId;
@@ -67,6 +68,9 @@ pub async fn plan(
         }
         let keys: Vec<usize> = (0..node.key_count).collect();
         (node.id, Arc::new(maker), vec![keys.clone(), keys], None)
+    } else if let Some(node) = any.downcast_ref::<ConstantNode>() {
+        let rows = collect(template(&node.rows).await?, Arc::default()).await?;
+        (node.id, Arc::new(ConstantMaker::new(Arc::new(node.schema.as_arrow().clone()), rows)), vec![], None)
     } else {
         return Ok(None);
     };

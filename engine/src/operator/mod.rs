@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod asof_join;
+pub mod constant;
 pub mod count_window;
 pub mod join;
 mod keyed;

@@ -4,7 +4,7 @@
 //! - a literal that is cast is read as Postgres reads it, and is an error now and not when a row comes;
 //! - the alternatives of CASE, coalesce, nullif, greatest, least, IN and BETWEEN meet as the sides of an operator do
 //!   ([`super::operator`]), and so do the columns of a UNION;
-//! - a fraction cast to an integer is rounded, not cut;
+//! - a fraction cast to an integer is rounded, not cut, and the type of what is rounded to some places is settled;
 //! - a field of a difference of times is the field of an interval of days and a time.
 
 use std::sync::Arc;
@@ -64,7 +64,9 @@ pub(crate) fn operand(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 fn is_concerned(expr: &Expr, again: bool) -> bool {
     match expr {
         Expr::Cast(cast) => casts_literal(cast) || cast.field.data_type().is_integer(),
-        Expr::ScalarFunction(call) => meets(call) || matches!(call.func.name(), bytea::NAME | "date_part"),
+        Expr::ScalarFunction(call) => {
+            meets(call) || matches!(call.func.name(), bytea::NAME | "date_part" | round::NAME)
+        }
         Expr::Case(_) | Expr::InList(_) | Expr::Between(_) => true,
         Expr::BinaryExpr(binary) => again && concerns(binary.op),
         _ => false,
@@ -132,6 +134,12 @@ fn function(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<E
         && let Some(value) = read(text, &DataType::Binary)?
     {
         return Ok(Transformed::yes(value));
+    }
+    if call.func.name() == round::NAME
+        && let [_, places] = call.args.as_slice()
+    {
+        call.func = Arc::new(ScalarUDF::from(round::Round::settled(places)));
+        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
     if call.func.name() == "date_part"
         && let [_, of] = call.args.as_mut_slice()

@@ -25,6 +25,7 @@ use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::asof::syntax;
+use crate::push_down_filter;
 use crate::types::PostgresTypes;
 
 /// Settings for planning and running queries: decimal literals are numeric, times are UTC, places in the text are kept.
@@ -51,6 +52,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_optimizer_rules(push_down_filter::rules_of_a_query())
         .with_type_planner(Arc::new(PostgresTypes))
         .build();
     datafusion_functions_json::register_all(&mut state)?;

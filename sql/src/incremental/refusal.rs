@@ -68,8 +68,6 @@ pub fn refuse(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Sort(_) => "ORDER BY with LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT ON",
-        LogicalPlan::Values(_) => "VALUES",
-        LogicalPlan::EmptyRelation(_) => "a SELECT without FROM",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
         LogicalPlan::Subquery(_) => "this lateral subquery",
         _ => "this plan node",

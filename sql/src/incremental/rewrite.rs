@@ -6,10 +6,11 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
-    Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan, TableScanBuilder, Union,
-    Unnest, lit,
+    Expr, Extension, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableScan, TableScanBuilder,
+    Union, Unnest, lit,
 };
 use engine::dataflow::bound::Bound;
+use engine::dataflow::constant::ConstantNode;
 use engine::dataflow::runtime::OperatorId;
 use engine::delta::WEIGHT_COLUMN;
 
@@ -84,10 +85,19 @@ impl Rewriter {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.rewrite(&sort.input),
             LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => {
                 let bounds = vec![None; plan.schema().fields().len()];
-                Ok(Node { plan: plan.clone(), weighted: false, bounds, closes: false })
+                // Of no rows every one is final.
+                Ok(Node { plan: plan.clone(), weighted: false, bounds, closes: true })
             }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(self.constant(plan)),
             other => Err(refusal::refuse(other)),
         }
+    }
+
+    fn constant(&mut self, plan: &LogicalPlan) -> Node {
+        let (schema, bounds) = (plan.schema().clone(), vec![None; plan.schema().fields().len()]);
+        let node = ConstantNode { id: self.next_operator(), rows: Arc::new(plan.clone()), schema };
+        let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        Node { plan, weighted: false, bounds, closes: false }
     }
 
     fn scan(&mut self, scan: &TableScan, plan: &LogicalPlan) -> Result<Node, SqlError> {

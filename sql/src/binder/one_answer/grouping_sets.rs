@@ -50,10 +50,14 @@ pub(super) fn expand(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     for (_, id) in total {
         plans.push(Arc::new(of_all(&aggregate, keys.len(), id)?));
     }
-    Ok(Transformed::yes(match plans.len() {
-        1 => Arc::unwrap_or_clone(plans.remove(0)),
-        _ => LogicalPlan::Union(Union { inputs: plans, schema: Arc::clone(&aggregate.schema) }),
-    }))
+    let all = match plans.len() {
+        1 => plans.remove(0),
+        _ => Arc::new(LogicalPlan::Union(Union::try_new(plans)?)),
+    };
+    let named = all.schema().columns().into_iter().zip(aggregate.schema.iter());
+    let named = named
+        .map(|(column, (qualifier, field))| Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(named.collect(), all)?)))
 }
 
 /// One aggregate for all sets that have keys.
@@ -82,7 +86,7 @@ fn by_keys(aggregate: &Aggregate, keys: &[&Expr], sets: &[Set<'_>]) -> Result<Lo
     group.push(id);
     let made = Aggregate::try_new(Arc::new(expanded), group, aggregate.aggr_expr.clone())?;
     let columns = made.schema.columns().into_iter().map(Expr::Column).collect();
-    renamed(aggregate, columns, made)
+    numbered(columns, made)
 }
 
 /// The aggregate of the set without keys.
@@ -93,17 +97,16 @@ fn of_all(aggregate: &Aggregate, keys: usize, id: ScalarValue) -> Result<Logical
     if aggregate.aggr_expr.is_empty() {
         // One row with nothing computed: an aggregate has to compute something.
         let made = Aggregate::try_new(Arc::clone(&aggregate.input), vec![], vec![count(lit(1i64))])?;
-        return renamed(aggregate, columns, made);
+        return numbered(columns, made);
     }
     let made = Aggregate::try_new(Arc::clone(&aggregate.input), vec![], aggregate.aggr_expr.clone())?;
     columns.extend(made.schema.columns().into_iter().map(Expr::Column));
-    renamed(aggregate, columns, made)
+    numbered(columns, made)
 }
 
-/// `columns` of `made` under the names of the aggregate's.
-fn renamed(aggregate: &Aggregate, columns: Vec<Expr>, made: Aggregate) -> Result<LogicalPlan> {
-    let named = columns.into_iter().zip(aggregate.schema.iter());
-    let named = named.map(|(column, (qualifier, field))| column.alias_qualified(qualifier.cloned(), field.name()));
+/// `columns` of `made`, named by their places: a union has names without tables.
+fn numbered(columns: Vec<Expr>, made: Aggregate) -> Result<LogicalPlan> {
+    let named = columns.into_iter().enumerate().map(|(n, column)| column.alias(format!("{HIDDEN}column_{n}")));
     let projection = Projection::try_new(named.collect(), Arc::new(LogicalPlan::Aggregate(made)))?;
     Ok(LogicalPlan::Projection(projection))
 }
