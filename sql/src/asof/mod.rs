@@ -33,6 +33,7 @@ use datafusion::logical_expr::{
 use engine::operator::asof_join::{Closest, is_supported};
 
 use crate::SqlError;
+use crate::types::display_type;
 
 /// Columns of an expanded node.
 const ROW: &str = "\u{1}row";
@@ -88,7 +89,8 @@ impl AsofJoin {
             comparison(marked, schemas).ok_or_else(|| refusal(&marked.human_display().to_string()))?;
         let data_type = times.0.get_type(schemas.0.as_ref())?;
         if !is_supported(&data_type) || times.1.get_type(schemas.1.as_ref())? != data_type {
-            let error = SqlError::unsupported(format!("ASOF JOIN by {}", data_type))
+            let message = format!("ASOF JOIN by a {} is not supported", display_type(&data_type));
+            let error = SqlError::unsupported(message)
                 .hint("it goes by a timestamp, a date or an integer, of one type on both sides");
             return Err(DataFusionError::External(Box::new(error)));
         }
