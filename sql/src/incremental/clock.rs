@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::expr::{Between, Cast, Placeholder};
@@ -42,9 +42,7 @@ pub(super) fn stand_in(plan: LogicalPlan) -> std::result::Result<LogicalPlan, Sq
         let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
         Ok(match call.func.name() {
             now::NAME => Transformed::yes(tick_time()),
-            "current_date" => {
-                Transformed::yes(Expr::Cast(Cast::new(Box::new(tick_time()), arrow::datatypes::DataType::Date32)))
-            }
+            "current_date" => Transformed::yes(Expr::Cast(Cast::new(Box::new(tick_time()), DataType::Date32))),
             _ => Transformed::no(expr),
         })
     };
@@ -201,8 +199,13 @@ fn marked(filter: &Filter) -> std::result::Result<LogicalPlan, SqlError> {
     let mut conditions = Vec::new();
     for condition in timed {
         let found = comparisons(condition, filter.input.schema());
-        let found = found.ok_or_else(|| unsupported(&format!("the condition {condition}")))?;
-        let named = |(time, comparison, limit)| TimeComparison { time, comparison, limit, text: condition.to_string() };
+        let found = found.ok_or_else(|| unsupported(&format!("the condition {}", condition.human_display())))?;
+        let named = |(time, comparison, limit)| TimeComparison {
+            time,
+            comparison,
+            limit,
+            text: condition.human_display().to_string(),
+        };
         conditions.extend(found.into_iter().map(named));
     }
     let below = match conjunction(rest.into_iter().cloned()) {
@@ -281,8 +284,12 @@ fn compare(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option
         (true, false) => (right, left, true),
         _ => return None,
     };
-    let data_type = time.get_type(schema).ok()?;
-    if !is_time(&data_type) || limit.get_type(schema).ok()? != data_type {
+    // In a difference of times one may have a zone and the other not; what is compared is the instants.
+    let same = match (time.get_type(schema).ok()?, limit.get_type(schema).ok()?) {
+        (DataType::Timestamp(..), DataType::Timestamp(..)) => true,
+        (time, limit) => time == limit && is_time(&time),
+    };
+    if !same {
         return None;
     }
     let bound = limit_of(limit)?;
@@ -298,7 +305,7 @@ fn limit_of(limit: &Expr) -> Option<Bound> {
         true => Ok(Transformed::yes(Expr::Column(Column::from_name(COLUMN)))),
         false => Ok(Transformed::no(expr)),
     });
-    let arrow::datatypes::DataType::Timestamp(_, zone) = now::data_type() else { return None };
+    let DataType::Timestamp(_, zone) = now::data_type() else { return None };
     bound_of(&named.ok()?.data, &schema, &[Some(Bound::tick_time(zone))])
 }
 
