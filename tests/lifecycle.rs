@@ -1,6 +1,8 @@
 //! Views that come, are replaced and go while records flow, on a running engine over a log in memory; definitions that
 //! are kept; the longest statements.
 
+#[path = "lifecycle/clock.rs"]
+mod clock;
 #[path = "lifecycle/compacted.rs"]
 mod compacted;
 #[path = "lifecycle/definitions.rs"]

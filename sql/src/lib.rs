@@ -8,6 +8,7 @@
 //!
 //! [`catalog`] says what exists; [`mod@write`] makes queries of the statements that write to tables.
 
+mod asof;
 pub mod binder;
 pub mod catalog;
 mod diagnosis;

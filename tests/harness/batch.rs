@@ -98,11 +98,12 @@ impl Batch {
         self.tables.0.insert(name.to_owned(), table);
     }
 
-    /// Binds and optimises a query once, or that of a CREATE MATERIALIZED VIEW; it sees rows appended later.
+    /// Binds and optimises a query once, or that of a CREATE MATERIALIZED VIEW; it sees rows appended later. In it `now()` is
+    /// `now_micros`.
     ///
     /// # Errors
     /// The binder's.
-    pub fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn plan(&self, text: &str, now_micros: i64) -> Result<LogicalPlan, SqlError> {
         let mut statements = sql::parser::parse(text)?;
         let parsed = statements.remove(0);
         let query = match parsed.statement {
@@ -111,20 +112,21 @@ impl Batch {
             _ => return Err(SqlError::unsupported("not a query")),
         };
         let binder = Binder::new(&self.state, &self.tables);
-        binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, None)
+        let now = arrow::temporal_conversions::timestamp_us_to_datetime(now_micros).map(|now| now.and_utc());
+        binder.optimize(&binder.bind_query(&query, &parsed.text, &[])?.plan, now)
     }
 
     /// Binds a view's query once, as a batch that leaves out the rows that the view does.
     ///
     /// # Errors
     /// The binder's, and what cannot be planned so.
-    pub fn plan_checked(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+    pub fn plan_checked(&self, text: &str, now_micros: i64) -> Result<LogicalPlan, SqlError> {
         let parsed = sql::parser::parse(text)?.remove(0);
         let Statement::Query(query) = parsed.statement else {
             return Err(SqlError::unsupported("not a query"));
         };
         let binder = Binder::new(&self.state, &self.tables);
-        sql::incremental::checked_batch(&binder.bind_query(&query, &parsed.text, &[])?.plan)
+        sql::incremental::checked_batch(&binder.bind_query(&query, &parsed.text, &[])?.plan, now_micros)
     }
 
     /// Runs a planned query.

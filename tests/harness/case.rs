@@ -12,9 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use super::compare;
 use super::feed::{Feed, ROWS};
 use super::query::{Query, Shape};
-use super::run::Run;
+use super::run::{FIRST_TICK_MICROS, Run};
 use super::sabotage::Bug;
 use super::stream::{Record, StreamShape};
+use super::temporal::{Clock, Temporal};
 
 /// A case, whole, so that it can be made smaller and run again.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Case {
     pub parallelism: usize,
     /// Whether final state is dropped.
     pub evict: bool,
+    /// When ticks are.
+    pub clock: Clock,
 }
 
 impl Case {
@@ -51,6 +54,18 @@ impl Case {
         // that kind in a batch does not say what becomes of those.
         while feeds != [ROWS; 2] && (query.emit_on_close || matches!(query.shape, Shape::Windowed(_))) {
             query = Query::random(&mut rng);
+        }
+        // Chosen apart, so that seeds without it make the cases they made before.
+        let mut apart = ChaCha8Rng::seed_from_u64(seed ^ 0xc10c);
+        let chosen = apart.random_range(0..14);
+        let temporal = chosen < 2;
+        if chosen == 2 {
+            query = Query { shape: Shape::Join(super::asof::random(&mut apart)), emit_on_close: false };
+        }
+        if temporal {
+            query = Query { shape: Shape::Temporal(Temporal::random(&mut apart)), emit_on_close: false };
+            // Views of this kind join rows of few keys.
+            records.truncate(80);
         }
         if let Shape::Join(join) = &query.shape {
             records.truncate(join.records_max);
@@ -70,11 +85,18 @@ impl Case {
                 .filter_map(|record| record.payload.as_mut())
                 .for_each(|p| *p = p.replace("\"NaN\"", "2.5"));
         }
-        let cuts = random_cuts(&mut rng, records.len());
+        let mut cuts = random_cuts(&mut rng, records.len());
+        let mut clock = Clock { first: FIRST_TICK_MICROS, steps: vec![FIRST_TICK_MICROS] };
+        if temporal {
+            // Time passes without records, too.
+            cuts = cuts.into_iter().flat_map(|cut| vec![cut; apart.random_range(1..3)]).collect();
+            cuts.extend(vec![records.len(); apart.random_range(0..4)]);
+            clock = Clock::over(&mut apart, &shape, records.len(), cuts.len() + 1);
+        }
         let restart = |rng: &mut ChaCha8Rng| (rng.random_range(0..6) == 0).then(|| parallelism(rng));
         let restarts = cuts.iter().map(|_| restart(&mut rng)).collect();
         let parallelism = parallelism(&mut rng);
-        Self { query, feeds, partitions, records, cuts, restarts, parallelism, evict: rng.random_bool(0.8) }
+        Self { query, feeds, partitions, records, cuts, restarts, parallelism, evict: rng.random_bool(0.8), clock }
     }
 
     /// The same input and view under other cuts, restarts and parallelism.
@@ -151,7 +173,7 @@ impl Case {
     fn compare_every_tick(&self, run: &mut Run) -> Result<(), String> {
         self.drive(run, |run| {
             let text = self.query.expected_text(run.watermark().micros());
-            let plan = run.batch().plan(&text).map_err(|e| format!("the batch query: {e}"))?;
+            let plan = run.batch().plan(&text, run.now_micros()).map_err(|e| format!("the batch query: {e}"))?;
             compare::equal(&run.batch().answer(&plan)?, &run.rows()?)
         })
     }
@@ -162,7 +184,7 @@ impl Case {
         let cuts: Vec<usize> = self.cuts.iter().copied().chain([self.records.len()]).collect();
         for (index, cut) in cuts.into_iter().enumerate() {
             let cut = cut.clamp(from, self.records.len());
-            run.tick(&self.records[from..cut])
+            run.tick(self.clock.at(index), &self.records[from..cut])
                 .and_then(|_| check(run))
                 .map_err(|e| format!("tick {} (records {from}..{cut}): {e}", index + 1))?;
             from = cut;

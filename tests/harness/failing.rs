@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::case::{parallelism, random_cuts, unpanicked};
 use super::compare;
 use super::feed::{Feed, ROWS};
-use super::run::Run;
+use super::run::{FIRST_TICK_MICROS, Run};
 use super::sabotage::errors::ErrorBug;
 use super::stream::{Record, StreamShape};
 
@@ -102,7 +102,8 @@ impl FailingCase {
                 let cut = cut.clamp(from, self.records.len());
                 let begin = std::mem::replace(&mut from, cut);
                 let at = |error: String| format!("tick {} (records {begin}..{cut}): {error}", index + 1);
-                run.tick(&self.records[begin..cut]).map_err(at)?;
+                let now = run.now_micros() + FIRST_TICK_MICROS;
+                run.tick(now, &self.records[begin..cut]).map_err(at)?;
                 let (mut rows, mut errors) = (run.rows()?, run.errors()?);
                 if let Some(bug) = bug {
                     acted |= bug.tamper(&mut rows, &mut errors);
@@ -133,8 +134,9 @@ struct Judge {
 
 impl Judge {
     fn new(case: &FailingCase, run: &Run) -> Result<Self, String> {
-        let plan = |text: &str| run.batch().plan(text).map_err(|e| format!("{text}: {e} {:?}", e.detail));
-        let checked = run.batch().plan_checked(&case.view).ok();
+        let plan =
+            |text: &str| run.batch().plan(text, run.now_micros()).map_err(|e| format!("{text}: {e} {:?}", e.detail));
+        let checked = run.batch().plan_checked(&case.view, run.now_micros()).ok();
         Ok(Self { rows: plan(&case.rows)?, errors: plan(&case.errors)?, checked })
     }
 

@@ -1,7 +1,7 @@
 //! What the tests share.
 //!
 //! The oracle's parts: [`stream`] makes random topics, [`feed`] makes changes of their rows, [`keyed`] finds what these
-//! come to, [`query`], [`join`], [`over`] and [`windows`] random views over them, [`run`] drives a view tick by
+//! come to, [`query`], [`join`], [`asof`], [`over`], [`windows`] and [`temporal`] random views over them, [`run`] drives a view tick by
 //! tick through random cuts, restarts and partition counts, [`batch`] asks DataFusion the same SQL over the accepted
 //! rows, [`accounting`] counts what became of every offset, [`compare`] holds the answers against each other, [`case`] puts
 //! a case together, and [`shrink`] makes one that fails small and writes it down. [`sabotage`] is the oracle's own test:
@@ -16,6 +16,7 @@
 //! [`kafka`] starts a real broker, [`log_reader`] reads a log into memory, and [`served`] is a whole server.
 
 pub mod accounting;
+pub mod asof;
 pub mod batch;
 pub mod binary;
 pub mod case;
@@ -37,6 +38,7 @@ pub mod shrink;
 pub mod stack;
 pub mod stage;
 pub mod stream;
+pub mod temporal;
 pub mod ternary;
 pub mod tpch;
 pub mod windows;

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::join::Joined;
 use super::over::Over;
+use super::temporal::Temporal;
 use super::windows::Windowed;
 
 /// A view body, in parts, so that a failing one can be made smaller.
@@ -35,6 +36,8 @@ pub enum Shape {
     Over(Over),
     /// Sessions, cumulating and count windows, windows in a time zone.
     Windowed(Windowed),
+    /// Conditions on `now()`.
+    Temporal(Temporal),
 }
 
 /// Projection and filter.
@@ -198,6 +201,7 @@ impl Query {
             Shape::Join(join) => join.text(),
             Shape::Over(over) => over.text(),
             Shape::Windowed(windowed) => windowed.text(),
+            Shape::Temporal(temporal) => temporal.text(),
         }
     }
 
@@ -273,6 +277,7 @@ impl Query {
             Shape::Join(join) => join.smaller().into_iter().map(Shape::Join).collect(),
             Shape::Over(over) => over.smaller().into_iter().map(Shape::Over).collect(),
             Shape::Windowed(windowed) => windowed.smaller().into_iter().map(Shape::Windowed).collect(),
+            Shape::Temporal(temporal) => temporal.smaller().into_iter().map(Shape::Temporal).collect(),
         };
         shapes.into_iter().map(|shape| Self { shape, ..self.clone() }).collect()
     }

@@ -40,6 +40,8 @@ pub struct Reading {
     factory: DecoderFactory,
     /// Where the log ends.
     pub next_offsets: Offsets,
+    /// Whether a tick has read from it.
+    has_begun: bool,
 }
 
 /// A view, its sources and the oracle beside it.
@@ -117,7 +119,7 @@ impl Reading {
         let ingest = Ingest::new(used, factory.clone()).map_err(text)?;
         let all = Ingest::new(every, factory.clone()).map_err(text)?;
         let next_offsets = (0..partitions).map(|partition| (partition, 0)).collect();
-        Ok(Self { name: name.to_owned(), ingest, all, table, keyed, factory, next_offsets })
+        Ok(Self { name: name.to_owned(), ingest, all, table, keyed, factory, next_offsets, has_begun: false })
     }
 
     /// Consumes records.
@@ -135,7 +137,7 @@ impl Reading {
         for record in records {
             let offset = self.next_offsets.entry(record.partition).or_default();
             // Before the first tick nobody knows where the partition begins.
-            *offset += if now_micros == FIRST_TICK_MICROS && *offset == 0 { 0 } else { record.skipped };
+            *offset += if !self.has_begun && *offset == 0 { 0 } else { record.skipped };
             raw.push(RawRecord {
                 partition: record.partition,
                 offset: *offset,
@@ -146,6 +148,7 @@ impl Reading {
             });
             *offset += 1;
         }
+        self.has_begun = true;
         let end = |(partition, position): (&i32, &i64)| {
             (*partition, PartitionStatus { position: *position, end: Some(*position) })
         };
@@ -229,6 +232,11 @@ impl Run {
         self.core.sources()["s"].watermark
     }
 
+    /// The time of the last tick, µs.
+    pub fn now_micros(&self) -> i64 {
+        self.now_micros
+    }
+
     /// Keys of the view's operator state.
     pub fn state_keys(&self) -> usize {
         self.core.views()["v"].execution.state_keys()
@@ -239,12 +247,12 @@ impl Run {
         self.sabotage.as_ref().is_some_and(Sabotage::has_acted)
     }
 
-    /// Consumes records and runs one tick over them; returns the view's change.
+    /// Consumes records and runs one tick over them at a time; returns the view's change.
     ///
     /// # Errors
     /// A failed view, an offset not accounted for, or a bug.
-    pub fn tick(&mut self, records: &[Record]) -> Result<Vec<Delta>, String> {
-        self.now_micros += FIRST_TICK_MICROS;
+    pub fn tick(&mut self, now_micros: i64, records: &[Record]) -> Result<Vec<Delta>, String> {
+        self.now_micros = now_micros;
         let mut taken = BTreeMap::new();
         for reading in &mut self.readings {
             let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::case::Case;
+use super::query::Shape;
 use super::stream::{RECORD_TIME_MILLIS, Record, timestamp};
 
 /// Cases tried before the smallest so far must do.
@@ -118,7 +119,13 @@ impl Case {
         let mut from = 0;
         for (index, cut) in self.cuts.iter().copied().chain([self.records.len()]).enumerate() {
             let cut = cut.clamp(from, self.records.len());
-            put(&mut text, format_args!("tick"));
+            match &self.query.shape {
+                Shape::Temporal(_) => {
+                    let time = timestamp(self.clock.at(index)).replace(' ', "T");
+                    put(&mut text, format_args!("tick {time}"));
+                }
+                _ => put(&mut text, format_args!("tick")),
+            }
             self.records[from..cut].iter().for_each(|record| put_record(&mut text, record));
             text.push('\n');
             from = cut;

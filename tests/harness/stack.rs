@@ -406,7 +406,7 @@ impl StackRun {
             let rows = snapshot.scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
             running.rows.replace(rows.clone());
             let text = running.expected_text(&self.core)?;
-            let plan = self.batch.plan(&text).map_err(|e| format!("{name} as a batch: {e}"))?;
+            let plan = self.batch.plan(&text, self.now_micros).map_err(|e| format!("{name} as a batch: {e}"))?;
             compare::equal(&self.batch.answer(&plan)?, &rows).map_err(|e| format!("{name}: {e}"))?;
             all.push(rows);
         }

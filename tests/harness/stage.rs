@@ -272,9 +272,10 @@ impl Stage {
                 return Err(format!("{name}: its errors {errors:?} are not the sum of their changelogs {changed:?}"));
             }
             if view.create.emit == Emit::OnUpdate && !view.failed {
+                let now = self.core.tick_and_now().1;
                 let plan = match errors.is_empty() {
-                    true => self.batch.plan(&view.create.query_text),
-                    false => self.batch.plan_checked(&view.create.query_text),
+                    true => self.batch.plan(&view.create.query_text, now),
+                    false => self.batch.plan_checked(&view.create.query_text, now),
                 };
                 let plan = plan.map_err(|e| format!("{name} as a batch: {e}"))?;
                 compare::equal(&self.batch.answer(&plan)?, &rows).map_err(|e| format!("{name} as a batch: {e}"))?;

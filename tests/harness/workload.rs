@@ -141,7 +141,7 @@ impl Workload {
     }
 
     fn add(&mut self, name: String, create: &str, emit: Emit, dataflow: Dataflow) -> Result<(), String> {
-        let expected = match self.batch.plan(create) {
+        let expected = match self.batch.plan(create, self.core.tick_and_now().1) {
             Ok(expected) => expected,
             Err(error) => {
                 self.report.wrong.insert(name, format!("as a batch: {error}"));

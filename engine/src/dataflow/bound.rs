@@ -21,6 +21,9 @@ use crate::time::Watermark;
 /// Name of the column that stands for the source's event time in a [`BoundTerm`].
 pub const EVENT_TIME: &str = "event_time";
 
+/// The source by whose name a [`BoundTerm`] speaks of the tick's time; no relation can have it.
+pub const TICK_TIME: &str = "now()";
+
 /// The least of its terms bounds a column from below.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct Bound {
@@ -45,6 +48,12 @@ impl Bound {
         let DataType::Timestamp(TimeUnit::Microsecond, zone) = data_type else { return None };
         let expr = Expr::Column(Column::from_name(EVENT_TIME));
         Some(Self { terms: vec![BoundTerm { source: source.into(), expr, zone: zone.clone() }] })
+    }
+
+    /// The tick's time itself, a timestamp of `zone`.
+    pub fn tick_time(zone: Option<Arc<str>>) -> Self {
+        let expr = Expr::Column(Column::from_name(EVENT_TIME));
+        Self { terms: vec![BoundTerm { source: TICK_TIME.into(), expr, zone }] }
     }
 
     /// Applies a monotone step to every term; `step` builds the new expression around the old one.

@@ -38,6 +38,11 @@ pub trait MakeOperator: fmt::Debug + Send + Sync {
     /// `Unsupported` for a type the operator cannot hold.
     fn make(&self) -> crate::Result<Box<dyn Operator>>;
 
+    /// True if the tick's time alone can change the operators' answer: see [`Operator::due_micros`].
+    fn reads_clock(&self) -> bool {
+        false
+    }
+
     /// What it is, for EXPLAIN: one line with keys and calls.
     fn describe(&self) -> String;
 

@@ -57,6 +57,9 @@ pub struct Execution {
     schema: SchemaRef,
     watermarks: HashMap<String, Watermark>,
     stepped: bool,
+    /// Whether an operator reads the tick's time, and when that alone changes the answer next.
+    reads_clock: bool,
+    due_micros: Option<i64>,
 }
 
 impl Execution {
@@ -76,6 +79,11 @@ impl Execution {
         let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let environment = Arc::new(RuntimeEnv::default());
         let context = TaskContext::new(None, "tick".into(), session, none.0, none.1, none.2, none.3, environment);
+        let mut operators = Vec::new();
+        collect_operators(&plan, &mut operators);
+        let maker =
+            |node: &Arc<dyn ExecutionPlan>| node.downcast_ref::<OperatorExec>().map(|node| node.maker().clone());
+        let reads_clock = operators.iter().filter_map(maker).any(|maker| maker.reads_clock());
         Ok(Self {
             plan,
             runtime,
@@ -88,12 +96,14 @@ impl Execution {
             schema: dataflow.schema.clone(),
             watermarks: HashMap::new(),
             stepped: false,
+            reads_clock,
+            due_micros: None,
         })
     }
 
     /// Runs one tick and returns the change of the view's rows, not consolidated.
     ///
-    /// A tick that brings the view neither rows nor a newer watermark costs nothing.
+    /// A tick that brings the view neither rows nor a newer watermark, nor a time that it waits for, costs nothing.
     ///
     /// # Errors
     /// The first error of an expression or operator. The operators may then have taken in part of the tick: the view
@@ -111,6 +121,7 @@ impl Execution {
         self.runtime.set(Some(self.as_planned(input)));
         let batches = self.run();
         self.runtime.set(None);
+        self.note_due();
         batches?.into_iter().map(Delta::from_edge).collect()
     }
 
@@ -130,6 +141,21 @@ impl Execution {
         !self.stepped
             || self.relations.iter().any(changed)
             || self.sources.iter().any(|source| input.watermarks.get(source) != self.watermarks.get(source))
+            || self.due_micros.is_some_and(|due| due <= input.now_micros)
+    }
+
+    fn note_due(&mut self) {
+        self.due_micros = if self.reads_clock { self.runtime.registry.due_micros() } else { None };
+    }
+
+    /// True if the view's answer depends on the tick's time.
+    pub fn reads_clock(&self) -> bool {
+        self.reads_clock
+    }
+
+    /// The next tick time, µs, at which the answer changes though nothing comes in.
+    pub fn due_micros(&self) -> Option<i64> {
+        self.due_micros
     }
 
     /// The tick under the names that relations had when the plan was made.
@@ -252,6 +278,7 @@ impl Execution {
             }
         }
         self.stepped = true;
+        self.note_due();
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
-//! [`upsert::UpsertNode`], [`constant::ConstantNode`]); its stateless ones
-//! are DataFusion's, or [`checked::CheckedNode`]s where they can fail
+//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`asof_join::AsofJoinNode`],
+//! [`constant::ConstantNode`]); its stateless ones are DataFusion's, or [`checked::CheckedNode`]s where they can fail
 //! on a row. DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
 //! plan node never holds state: it finds its operator in the [`runtime::Registry`] by (operator id, partition), so the
@@ -18,6 +18,7 @@
 //! Edges that can retract end with the column [`crate::delta::WEIGHT_COLUMN`].
 
 pub mod aggregate;
+pub mod asof_join;
 pub mod bound;
 pub mod checked;
 pub mod constant;
@@ -35,6 +36,7 @@ pub mod runtime;
 pub mod scan;
 pub mod session;
 pub mod set_operation;
+pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
 pub mod window;

@@ -83,6 +83,11 @@ impl Registry {
         self.operators.write().insert((id, partition), Arc::new(Mutex::new(operator)));
     }
 
+    /// The next tick time at which an operator's answer changes by itself.
+    pub fn due_micros(&self) -> Option<i64> {
+        self.operators.read().values().filter_map(|operator| operator.lock().due_micros()).min()
+    }
+
     /// Bytes of state in all operators.
     pub fn state_bytes(&self) -> usize {
         self.operators.read().values().map(|o| o.lock().state_bytes()).sum()

@@ -4,6 +4,7 @@
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
 
 pub mod aggregate;
+pub mod asof_join;
 pub mod constant;
 pub mod count_window;
 pub mod join;
@@ -14,6 +15,7 @@ pub mod partition_wise;
 mod row_layout;
 pub mod session;
 pub mod set_operation;
+pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
 
@@ -109,6 +111,11 @@ pub trait Operator: Send + std::fmt::Debug {
     /// What could not be computed in the steps since this was last called, where the operator leaves such things out.
     fn take_failures(&mut self) -> Vec<Failure> {
         Vec::new()
+    }
+
+    /// The next tick time, µs, at which the answer changes though no input does; `None` if time alone changes nothing.
+    fn due_micros(&self) -> Option<i64> {
+        None
     }
 
     /// The output's columns, without the weight column.

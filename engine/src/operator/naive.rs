@@ -112,6 +112,10 @@ pub(super) struct Cluster<M> {
     keys: Vec<usize>,
     operators: Vec<Box<dyn Operator>>,
     tick: u64,
+    /// The ticks' time.
+    pub now_micros: i64,
+    /// Below this rows of either input match no later one of the other.
+    pub matched_below: [Option<i64>; 2],
     /// Whether final state is dropped.
     pub evict: bool,
     /// Whether what comes out goes over an edge without weights.
@@ -124,7 +128,9 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
     /// One partition; rows are dealt by `keys`.
     pub fn new(make: M, keys: &[usize]) -> Self {
         let operators = vec![make()];
-        Self { make, keys: keys.to_vec(), operators, tick: 0, evict: true, append_only: false, answer: Answer::new() }
+        let (tick, now_micros, matched_below, keys) = (0, 0, [None, None], keys.to_vec());
+        let (evict, append_only, answer) = (true, false, Answer::new());
+        Self { make, keys, operators, tick, now_micros, matched_below, evict, append_only, answer }
     }
 
     /// One tick. Returns how many rows of output it had.
@@ -134,8 +140,9 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
         for partition in 0..self.operators.len() {
             let dealt = |deltas: &Vec<Delta>| deltas.iter().map(|delta| self.part(delta, partition)).collect();
             let inputs: Vec<Vec<Delta>> = inputs.iter().map(dealt).collect();
-            let (tick, evict) = (TickId(self.tick), self.evict);
-            let context = TickContext { tick, now_micros: 0, closed_below, evict, ..TickContext::default() };
+            let (tick, now_micros, evict) = (TickId(self.tick), self.now_micros, self.evict);
+            let matched_below = self.matched_below;
+            let context = TickContext { tick, now_micros, closed_below, matched_below, evict };
             let output = self.operators[partition].step(inputs, &context).expect("a legal tick");
             for delta in output {
                 assert_eq!(
@@ -165,6 +172,11 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
             operator
         });
         self.operators = restored.collect();
+    }
+
+    /// When time alone changes the answer next.
+    pub fn due_micros(&self) -> Option<i64> {
+        self.operators.iter().filter_map(|operator| operator.due_micros()).min()
     }
 
     /// Keys of state.

@@ -78,14 +78,19 @@ impl Multiset {
     /// # Errors
     /// `Data` if the row is longer than 4 GiB or there are more than 2^32 of them.
     pub fn touch(&mut self, owner: u32, row: &[u8], tag: u32) -> Result<&mut [i64]> {
-        let entry = self.find_or_insert(owner, row)?;
+        let entry = self.entry(owner, row)?;
+        Ok(self.touch_entry(entry, tag))
+    }
+
+    /// As [`touch`](Self::touch), of an entry that is there.
+    pub fn touch_entry(&mut self, entry: u32, tag: u32) -> &mut [i64] {
         let start = entry as usize * self.width;
         if self.links[entry as usize].mark == NONE {
             self.links[entry as usize].mark = self.touched.len() as u32;
             self.touched.push(Touched { entry, tag });
             self.earlier.extend_from_slice(&self.weights[start..start + self.width]);
         }
-        Ok(&mut self.weights[start..start + self.width])
+        &mut self.weights[start..start + self.width]
     }
 
     /// The entries touched since [`settle`](Self::settle), each once.
@@ -174,7 +179,11 @@ impl Multiset {
             + self.touched.capacity() * size_of::<Touched>()
     }
 
-    fn find_or_insert(&mut self, owner: u32, row: &[u8]) -> Result<u32> {
+    /// The entry of `row` under `owner`, made where it is new; then it has to be touched.
+    ///
+    /// # Errors
+    /// As for [`touch`](Self::touch).
+    pub fn entry(&mut self, owner: u32, row: &[u8]) -> Result<u32> {
         let hash = hash(owner, row);
         let same = |slot: &Slot| {
             slot.hash == hash && self.links[slot.entry as usize].owner == owner && self.rows.get(slot.entry) == row

@@ -382,6 +382,12 @@ impl Core {
         (self.tick, self.now_micros)
     }
 
+    /// The next time at which a tick changes a view though nothing comes in.
+    pub fn due_micros(&self) -> Option<i64> {
+        let running = self.views.values().chain(self.staged.values()).filter(|view| view.failed.is_none());
+        running.filter_map(|view| view.execution.due_micros()).min()
+    }
+
     /// The sources by name.
     pub fn sources(&self) -> &BTreeMap<String, SourceTables> {
         &self.sources

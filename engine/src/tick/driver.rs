@@ -137,9 +137,10 @@ pub struct Driver {
     wake: Wake,
     /// What the next tick writes to tables.
     writes: Vec<Write>,
-    /// How long the next look waits at most, and when it is due earlier because a partition becomes idle.
+    /// How long the next look waits at most, and when it is due earlier because a partition becomes idle or the rows of a
+    /// view come or go by the clock.
     look: Duration,
-    idle_due: Option<Instant>,
+    look_due: Option<Instant>,
 }
 
 /// Tells the tick thread that data came, once until it has looked.
@@ -177,7 +178,7 @@ impl Driver {
         wake: Wake,
     ) -> Self {
         let (sources, used, subscriptions) = (BTreeMap::new(), BTreeMap::new(), Subscriptions::default());
-        let (look, idle_due) = (LOOK_MIN, None);
+        let (look, look_due) = (LOOK_MIN, None);
         Self {
             core,
             clock,
@@ -192,7 +193,7 @@ impl Driver {
             wake,
             writes: Vec::new(),
             look,
-            idle_due,
+            look_due,
         }
     }
 
@@ -235,16 +236,16 @@ impl Driver {
             self.look = if data { LOOK_MIN } else { (self.look * 2).min(self.look_max()) };
             data = false;
             self.wake.pending.store(false, Ordering::Release);
-            if let Err(error) = self.tick(BTreeMap::new()) {
+            if let Err(error) = self.tick(BTreeMap::new(), false) {
                 tracing::error!(%error, "a tick failed");
             }
-            self.idle_due = self.next_idle();
+            self.look_due = self.next_due();
         }
     }
 
     /// How long to wait when no data comes.
     fn idle_wait(&self, last_start: Instant) -> Duration {
-        let due = self.idle_due.map_or(self.look, |due| due.saturating_duration_since(last_start).min(self.look));
+        let due = self.look_due.map_or(self.look, |due| due.saturating_duration_since(last_start).min(self.look));
         due.max(LOOK_MIN).max(self.interval.shortest()).saturating_sub(last_start.elapsed())
     }
 
@@ -255,11 +256,11 @@ impl Driver {
         shortest.map_or(LOOK_MAX, |wait| wait.clamp(LOOK_MIN, LOOK_MAX))
     }
 
-    /// When the next partition becomes idle, if no record comes before.
-    fn next_idle(&self) -> Option<Instant> {
+    /// When the next partition becomes idle, or a view changes by the clock, if no record comes before.
+    fn next_due(&self) -> Option<Instant> {
         let now_micros = self.clock.now_micros();
         let readers = self.sources.values().filter_map(|source| source.reader.as_ref());
-        let due = readers.filter_map(|reader| reader.next_idle_micros()).min()?;
+        let due = readers.filter_map(|reader| reader.next_idle_micros()).chain(self.core.due_micros()).min()?;
         Instant::now().checked_add(Duration::from_micros(u64::try_from(due.saturating_sub(now_micros)).unwrap_or(0)))
     }
 
@@ -281,7 +282,7 @@ impl Driver {
             }
             Command::StageView(view, reply) => {
                 self.look = LOOK_MIN;
-                self.idle_due = None;
+                self.look_due = None;
                 let name = view.name.clone();
                 // Whoever asked is gone: then nobody will show the view either.
                 if reply.send(self.stage_view(*view)).is_err() {
@@ -398,8 +399,8 @@ impl Driver {
     }
 
     /// Takes every running source's cut and all writes, and runs one tick, unless nothing moved. `used` changes what
-    /// sources materialise from this cut on.
-    fn tick(&mut self, used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
+    /// sources materialise from this cut on. For one that `reads_clock` the time moves in any case.
+    fn tick(&mut self, used: BTreeMap<String, UsedColumns>, reads_clock: bool) -> Result<Vec<(String, Error)>> {
         let mut written = Vec::new();
         for Write { changes, reply } in std::mem::take(&mut self.writes) {
             match self.core.write(&changes) {
@@ -408,7 +409,7 @@ impl Driver {
                 Err(error) => _ = reply.send(Err(error)),
             }
         }
-        let ticked = self.tick_over(used);
+        let ticked = self.tick_over(used, reads_clock);
         for reply in written {
             let _ = reply.send(match &ticked {
                 Ok(_) => Ok(()),
@@ -418,7 +419,11 @@ impl Driver {
         ticked
     }
 
-    fn tick_over(&mut self, mut used: BTreeMap<String, UsedColumns>) -> Result<Vec<(String, Error)>> {
+    fn tick_over(
+        &mut self,
+        mut used: BTreeMap<String, UsedColumns>,
+        reads_clock: bool,
+    ) -> Result<Vec<(String, Error)>> {
         let now = self.clock.now_micros();
         let mut failed: Vec<(String, Error)> = Vec::new();
         let mut ingested: BTreeMap<String, IngestedTick> = BTreeMap::new();
@@ -440,7 +445,8 @@ impl Driver {
         let moved = |(name, tick): (&String, &IngestedTick)| {
             !tick.is_empty() || self.core.sources().get(name).is_some_and(|known| known.watermark != tick.watermark)
         };
-        if !ingested.iter().any(moved) && !self.core.is_written() {
+        let is_due = reads_clock || self.core.due_micros().is_some_and(|due| due <= now);
+        if !ingested.iter().any(moved) && !self.core.is_written() && !is_due {
             return Ok(failed);
         }
         let mut stats = TickStats {
@@ -539,7 +545,7 @@ impl Driver {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let used = self.columns_in_use()?;
-        let failed = self.tick(used.clone())?;
+        let failed = self.tick(used.clone(), view.execution.reads_clock())?;
         if let Some((_, error)) = failed.into_iter().find(|(name, _)| view.sources.contains(name)) {
             return Err(error);
         }
@@ -598,7 +604,7 @@ impl Driver {
         self.used.remove(view);
         self.stop_unused();
         let used = self.columns_in_use()?;
-        self.tick(used).map(|_| ())
+        self.tick(used, false).map(|_| ())
     }
 
     /// Stops the readers of sources that no view reads any more. What they counted and quarantined stays to be seen.

@@ -76,7 +76,16 @@ impl Database {
     }
 
     pub(super) async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let now = chrono::DateTime::from_timestamp_micros(SystemClock.now_micros());
+        self.physical_at(plan, SystemClock.now_micros()).await
+    }
+
+    /// A plan's physical form, in which `now()` is `now_micros`.
+    pub(super) async fn physical_at(
+        &self,
+        plan: &LogicalPlan,
+        now_micros: i64,
+    ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+        let now = chrono::DateTime::from_timestamp_micros(now_micros);
         let plan = Binder::new(&self.session_state, &NoRelations).optimize(plan, now)?;
         let planner = self.session_state.query_planner();
         Ok(planner.create_physical_plan(&plan, &self.session_state).await?)

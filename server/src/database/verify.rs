@@ -100,14 +100,14 @@ impl Database {
         Ok(Outcome { notices, result })
     }
 
-    async fn plain_answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, SqlError> {
-        let physical = self.physical(plan).await?;
+    async fn plain_answer(&self, plan: &LogicalPlan, now_micros: i64) -> Result<Vec<RecordBatch>, SqlError> {
+        let physical = self.physical_at(plan, now_micros).await?;
         Ok(datafusion::physical_plan::collect(physical, self.task_context()).await?)
     }
 
     /// The answer over the rows that do not fail, operator by operator.
-    async fn checked_answer(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>, SqlError> {
-        let plan = sql::incremental::checked_batch(plan)?;
+    async fn checked_answer(&self, plan: &LogicalPlan, now_micros: i64) -> Result<Vec<RecordBatch>, SqlError> {
+        let plan = sql::incremental::checked_batch(plan, now_micros)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(CheckedPlanner)]);
         let physical = planner.create_physical_plan(&plan, &self.session_state).await?;
         Ok(datafusion::physical_plan::collect(physical, self.task_context()).await?)
@@ -123,14 +123,16 @@ impl Database {
         let relations = AcceptedRelations { reading, engine: &self.engine };
         let binder = Binder::new(&self.session_state, &relations);
         let plan = binder.bind_view(&create.query, &object.text, &create.columns)?;
+        // now() in a view is the tick's time.
+        let now = reading.snapshot.now_micros;
         let batches = match reading.snapshot.rows_left_out(&object.name) {
-            0 => self.plain_answer(&plan).await,
-            _ => self.checked_answer(&plan).await,
+            0 => self.plain_answer(&plan, now).await,
+            _ => self.checked_answer(&plan, now).await,
         };
         // Without rows that fail the two are the same; which rows fail depends on where the optimiser puts an expression.
         let batches = match batches {
             Err(error) if error.state.0.starts_with("22") && create.on_error == OnError::Exclude => {
-                self.checked_answer(&plan).await?
+                self.checked_answer(&plan, now).await?
             }
             batches => batches?,
         };

@@ -40,6 +40,7 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr};
 
 use self::context::Context;
+use crate::asof;
 use crate::diagnosis::{self, Text};
 use crate::guard;
 use crate::parser::parse_query;
@@ -148,6 +149,7 @@ impl<'a> Binder<'a> {
         on_big_stack(|| {
             let config = At { state: self.state, now };
             keyed::expand(plan.clone())
+                .and_then(asof::expand)
                 .and_then(guard::before_optimizing)
                 .and_then(|plan| optimizer(self.state).optimize(plan, &config, |_, _| {}))
                 .and_then(guard::guard_plan)
@@ -187,7 +189,7 @@ impl<'a> Binder<'a> {
             comparison::check(&plan)?;
         }
         let plan = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})?;
-        let plan = one_answer::give(plan)?;
+        let plan = one_answer::give(asof::mark(plan)?)?;
         let output_names = output_names(query, &plan);
         Ok(BoundQuery { plan, output_names, parameters: parameters.into_iter().flatten().collect() })
     }

@@ -11,6 +11,7 @@
 //! - A number's exponent is worked in, or makes it double precision if numeric cannot hold it.
 //! - `row_number()` and its like are bigint.
 //! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
+//! - ASOF joins become joins whose condition on time is marked ([`crate::asof`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
 use std::ops::ControlFlow;
@@ -25,6 +26,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::literal::Decimal;
 use super::{UNNAMED, names};
 use crate::SqlError;
+use crate::asof::syntax as asof;
 use crate::error::Located;
 use crate::functions;
 use crate::interval::Interval;
@@ -99,7 +101,7 @@ impl VisitorMut for Rewriter {
         let mut outcome = Ok(());
         for_each_select(&mut query.body, &mut |select| {
             if outcome.is_ok() {
-                outcome = group::rewrite(select, order_by.take());
+                outcome = asof::rewrite(select).and_then(|()| group::rewrite(select, order_by.take()));
             }
         });
         match outcome {

@@ -46,9 +46,14 @@ impl Default for IntervalLength {
     }
 }
 
+impl IntervalLength {
+    /// The function's name.
+    pub const NAME: &str = "interval_length";
+}
+
 impl ScalarUDFImpl for IntervalLength {
     fn name(&self) -> &str {
-        "interval_length"
+        Self::NAME
     }
 
     fn signature(&self) -> &Signature {

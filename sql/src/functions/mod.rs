@@ -9,6 +9,7 @@ pub mod hop_starts;
 pub(crate) mod integer;
 pub mod interval;
 pub mod local_day;
+pub mod now;
 pub mod round;
 pub mod text;
 pub mod timezone;
@@ -24,6 +25,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::asof::syntax;
 use crate::push_down_filter;
 use crate::types::PostgresTypes;
 
@@ -59,7 +61,9 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         // In the place of DataFusion's own.
         ScalarUDF::from(date_bin::DateBin::default()),
         ScalarUDF::from(date_trunc::DateTrunc::default()),
+        ScalarUDF::from(now::Now::default()),
         ScalarUDF::from(round::Round::default()),
+        ScalarUDF::from(syntax::Mark::default()),
         ScalarUDF::from(bytea::Bytea::default()),
         ScalarUDF::from(cumulate_ends::CumulateEnds::default()),
         ScalarUDF::from(date_trunc_in_zone::DateTruncInZone::default()),

@@ -14,19 +14,22 @@ use datafusion::logical_expr::{
 };
 use engine::dataflow::checked::{CheckedNode, Step};
 
-use super::{checked, derived_keys, optimize};
+use super::{checked, clock, derived_keys, optimize};
+use crate::asof;
 use crate::error::SqlError;
 use crate::guard::{EXACT, can_fail, guard_node};
 use crate::stack::on_big_stack;
 use crate::window::keyed;
 
-/// Plans a view's query, bound and not yet optimised, as such a batch. What is left out is not told.
+/// Plans a view's query, bound and not yet optimised, as such a batch, in which `now()` is `now_micros`. What is left out is
+/// not told.
 ///
 /// # Errors
 /// As for [`incremental`](super::incremental).
-pub fn checked_batch(plan: &LogicalPlan) -> Result<LogicalPlan, SqlError> {
+pub fn checked_batch(plan: &LogicalPlan, now_micros: i64) -> Result<LogicalPlan, SqlError> {
     on_big_stack(|| {
-        let plan = optimize::optimize(derived_keys::lift(keyed::expand(plan.clone())?)?)?;
+        let plan = asof::expand(keyed::expand(clock::at(plan.clone(), now_micros)?)?)?;
+        let plan = optimize::optimize(derived_keys::lift(plan)?)?;
         let checked = plan.transform_up(|node| match node {
             LogicalPlan::Filter(filter) => checked::filter(filter, true),
             LogicalPlan::Projection(projection) => checked::projection(projection, true),

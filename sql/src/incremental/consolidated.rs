@@ -2,6 +2,7 @@
 
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use engine::dataflow::node::AggregateNode;
+use engine::dataflow::temporal_filter::TemporalFilterNode;
 use engine::dataflow::upsert::UpsertNode;
 use engine::delta::is_weighted;
 
@@ -17,6 +18,8 @@ pub fn is_consolidated(plan: &LogicalPlan) -> bool {
             let node = extension.node.as_any();
             node.downcast_ref::<AggregateNode>().is_some()
                 || node.downcast_ref::<UpsertNode>().is_some_and(UpsertNode::is_set)
+                // Of a set it lets some rows be seen, and names each that comes or goes once.
+                || node.downcast_ref::<TemporalFilterNode>().is_some_and(|filter| is_consolidated(&filter.input))
         }
         _ => false,
     }

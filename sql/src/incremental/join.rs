@@ -94,7 +94,7 @@ fn keeps_pairs_only(join: &Join) -> bool {
 }
 
 /// The columns of a node, without the weight.
-fn columns_of(node: &Node) -> Result<DFSchema, SqlError> {
+pub(super) fn columns_of(node: &Node) -> Result<DFSchema, SqlError> {
     let schema = node.plan.schema();
     let count = schema.fields().len() - usize::from(node.weighted);
     let fields = schema.iter().take(count).map(|(qualifier, field)| (qualifier.cloned(), field.clone()));
@@ -102,7 +102,7 @@ fn columns_of(node: &Node) -> Result<DFSchema, SqlError> {
 }
 
 /// Both sides of an equality in one type.
-fn same_type(
+pub(super) fn same_type(
     left: &Expr,
     left_schema: &DFSchema,
     right: &Expr,
@@ -137,7 +137,7 @@ fn over_pairs(filter: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Expr, 
 }
 
 /// The projection below one side.
-fn input(node: Node, keys: Vec<Expr>, time: Option<Expr>) -> Result<LogicalPlan, SqlError> {
+pub(super) fn input(node: Node, keys: Vec<Expr>, time: Option<Expr>) -> Result<LogicalPlan, SqlError> {
     let schema = node.plan.schema().clone();
     let count = schema.fields().len() - usize::from(node.weighted);
     let name = |(index, key): (usize, Expr)| key.unalias().alias(format!("__join_key_{index}"));

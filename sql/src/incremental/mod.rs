@@ -9,8 +9,10 @@
 //! are bounded from below by watermarks.
 
 mod aggregate;
+mod asof_join;
 mod checked;
 mod checked_batch;
+mod clock;
 mod consolidated;
 mod derived_keys;
 mod hop;
@@ -25,6 +27,7 @@ mod refusal;
 mod rewrite;
 mod set_operation;
 mod subquery;
+mod temporal_filter;
 mod top_n;
 
 pub use checked_batch::checked_batch;
@@ -51,6 +54,7 @@ use crate::statement::{Emit, OnError};
 /// # Errors
 /// 0A000 with the node's name and the plan fragment for what cannot be maintained; DataFusion's own planning errors.
 pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<Dataflow, SqlError> {
+    let plan = clock::stand_in(plan)?;
     refusal::refuse_what_is_not_a_function_of_the_input(&plan)?;
     refusal::refuse_reserved_names(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;

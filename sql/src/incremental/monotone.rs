@@ -8,6 +8,7 @@ use engine::dataflow::bound::{Bound, EVENT_TIME};
 
 use crate::functions::date_trunc_in_zone;
 use crate::functions::local_day::Function;
+use crate::functions::timezone::{self, Zone};
 use crate::window::local::{function_of, with_numbers};
 use crate::window::{self, CUMULATE_ENDS, HOP_STARTS, Window};
 
@@ -125,6 +126,7 @@ fn bound_of_call(call: &ScalarFunction, schema: &DFSchema, bounds: &[Option<Boun
     let place = match call.func.name() {
         "date_trunc" | "date_bin" => 1,
         date_trunc_in_zone::NAME if is_monotone_in_zone(call) => 1,
+        timezone::NAME if is_fixed_zone(call) => 1,
         HOP_STARTS | CUMULATE_ENDS => 0,
         _ => return None,
     };
@@ -143,6 +145,18 @@ fn bound_of_call(call: &ScalarFunction, schema: &DFSchema, bounds: &[Option<Boun
         let mut args = call.args.clone();
         args[place] = value;
         Expr::ScalarFunction(ScalarFunction { func: call.func.clone(), args })
+    })
+}
+
+/// True for `time AT TIME ZONE` a zone whose clocks are never set.
+fn is_fixed_zone(call: &ScalarFunction) -> bool {
+    let zone = call.args.first().and_then(|zone| match zone {
+        Expr::Literal(zone, _) => zone.try_as_str().flatten(),
+        _ => None,
+    });
+    zone.and_then(|zone| Zone::named(zone).ok()).is_some_and(|zone| match zone {
+        Zone::Fixed(_) => true,
+        Zone::Named(zone) => zone == chrono_tz::Tz::UTC,
     })
 }
 

@@ -24,6 +24,7 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
 
+use super::clock;
 use super::subquery::CorrelatedNotIn;
 use crate::error::SqlError;
 use crate::guard::{InfallibleFirst, before_optimizing};
@@ -37,7 +38,24 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     let mut options = ConfigOptions::default();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let plan = before_optimizing(Analyzer::new().execute_and_check(plan, &options, |_, _| {})?)?;
-    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+    let context = OptimizerContext::new_with_config_options(Arc::new(options));
+    let run = |rules: Vec<Rule>, plan| Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {});
+    if !clock::reads_clock(&plan)? {
+        return Ok(run(rules(), plan)?);
+    }
+    // Conditions on the tick's time go to where their rows come from, and become nodes of their own before common
+    // expressions and columns nobody needs are taken out.
+    let first = rules().into_iter().take_while(|rule| rule.name() != CommonSubexprEliminate::new().name());
+    let plan = clock::unfence(run(first.collect(), clock::fence(plan)?)?)?;
+    let plan = clock::mark(plan)?;
+    Ok(run(rules(), plan)?)
+}
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// The rules, in their order.
+fn rules() -> Vec<Rule> {
+    vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
@@ -56,7 +74,5 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         Arc::new(InfallibleFirst),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
-    ];
-    let context = OptimizerContext::new_with_config_options(Arc::new(options));
-    Ok(Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})?)
+    ]
 }

@@ -16,11 +16,13 @@ use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPl
 use engine::dataflow::bound::Bound;
 use engine::dataflow::window::WindowNode;
 
+use super::clock::mark_of;
 use super::hop::substitute;
 use super::monotone::{bound_of, is_time};
 use super::refusal;
 use super::rewrite::{Node, Rewriter, weight, with_weight};
 use super::set_operation::SetOperationMark;
+use crate::asof::AsofJoin;
 use crate::binder::HIDDEN;
 use crate::binder::one_answer::ORDER;
 use crate::error::SqlError;
@@ -41,6 +43,12 @@ impl Rewriter {
     pub(super) fn over(&mut self, plan: &LogicalPlan) -> Result<Option<Node>, SqlError> {
         if let Some(node) = self.top_n(plan)? {
             return Ok(Some(node));
+        }
+        if let Some(mark) = mark_of(plan) {
+            return self.temporal_filter(mark, plan).map(Some);
+        }
+        if let Some(join) = AsofJoin::of(plan) {
+            return self.asof_join(join, plan).map(Some);
         }
         match plan {
             LogicalPlan::Window(_) => self.window(plan).map(Some),

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 use engine::dataflow::bound::Bound;
 
 use super::monotone::{bound_of, is_interval, is_time};
+use crate::functions::interval::IntervalLength;
 
 /// One side: its columns, and the bounds of their later values.
 type Side<'a> = (&'a DFSchema, &'a [Option<Bound>]);
@@ -166,18 +167,21 @@ fn compare(left: &Expr, op: Operator, right: &Expr, sides: [Side<'_>; 2]) -> Opt
     turned.then(|| Comparison { left: right.clone(), right: left.clone(), at_least: at_most, at_most: at_least })
 }
 
-fn plus(left: Expr, right: &Expr) -> Expr {
+/// `left + right`.
+pub(super) fn plus(left: Expr, right: &Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::Plus, Box::new(right.clone())))
 }
 
 /// The two times of `a - b`, be it cast to another kind of span.
-fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
+pub(super) fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
     match expr {
         Expr::Cast(Cast { expr, field })
             if matches!(field.data_type(), DataType::Interval(_) | DataType::Duration(_)) =>
         {
             difference(expr)
         }
+        // What is compared is its length, which is all it is.
+        Expr::ScalarFunction(call) if call.func.name() == IntervalLength::NAME => difference(call.args.first()?),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) if !is_interval(right) => {
             Some((left.as_ref().clone(), right.as_ref().clone()))
         }
@@ -186,7 +190,7 @@ fn difference(expr: &Expr) -> Option<(Expr, Expr)> {
 }
 
 /// True for a constant span of a fixed length. Days are none: compared as a span, a day is more than any number of hours.
-fn is_span(expr: &Expr) -> bool {
+pub(super) fn is_span(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _) => span.months == 0 && span.days == 0,
         Expr::Literal(ScalarValue::IntervalDayTime(Some(span)), _) => span.days == 0,

@@ -7,6 +7,7 @@
 //! (`refusal`). No word is reserved that Postgres does not reserve.
 
 mod alter;
+pub(crate) mod asof;
 mod copy;
 mod create;
 mod cursor;

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::Postgres;
-use super::table_word;
+use super::{asof, table_word};
 use crate::{SqlError, SqlState};
 
 /// One statement's tokens and text.
@@ -142,11 +142,12 @@ fn push<'t>(
         return Ok(());
     };
     let (start, end) = (first.span.start, last.span.end);
+    asof::refuse_system_time(&tokens, |location| places.character(location))?;
     for token in &mut tokens {
         token.span = Span::new(relative(token.span.start, start), relative(token.span.end, start));
     }
     let offset = places.character(start);
-    let tokens = table_word::rewrite(tokens);
+    let tokens = asof::rewrite(table_word::rewrite(tokens));
     chunks.push(Chunk {
         dialect: Arc::new(Postgres::new(tokens.len())),
         tokens,

@@ -13,6 +13,8 @@ use super::Bug;
 
 /// The delay of the one source's watermark, µs.
 const DELAY_MICROS: i64 = 3_000_000;
+/// How far a clock is behind, µs.
+const CLOCK_BEHIND_MICROS: i64 = 5_000_000;
 
 /// The rows a tick brings.
 pub fn rows(input: &TickInput) -> Vec<RecordBatch> {
@@ -64,6 +66,10 @@ pub fn tamper_input(bug: Bug, input: &mut TickInput, late: Option<&RecordBatch>)
         Bug::LateRowsAccepted => accept(&mut all, late),
         Bug::TombstoneIgnored | Bug::FirstRecordWins => super::upsert::tamper_records(bug, &mut all),
         Bug::WatermarkAhead => return shift_watermarks(input, |micros| Watermark(micros + DELAY_MICROS)),
+        Bug::ClockBehind => {
+            input.now_micros -= CLOCK_BEHIND_MICROS;
+            return true;
+        }
         Bug::WatermarkStuck => return shift_watermarks(input, |_| Watermark::NONE),
         _ => false,
     };

@@ -4,6 +4,7 @@
 //! and what comes out of its plan tick by tick, [`restart`] what was saved, [`stack`] what goes from view to view. The oracle beside the view (its second reading
 //! of the topic, the batch query, the watermark at which groups are due) is left honest.
 
+mod asof;
 pub mod errors;
 mod flow;
 mod join;
@@ -11,6 +12,7 @@ mod over;
 mod plan;
 mod restart;
 pub mod stack;
+mod temporal;
 mod upsert;
 mod windows;
 
@@ -94,6 +96,18 @@ pub enum Bug {
     OneRowMore,
     /// Plan: count windows are final before the watermark has passed them.
     CountedEarly,
+    /// Plan: an ASOF join takes a right row at the left row's own time where it should not, or does not where it should.
+    ClosestInclusive,
+    /// Plan: left rows without a right one are lost.
+    UnmatchedLost,
+    /// Plan: an ASOF join drops rows ten seconds too early.
+    AsofPastTooEarly,
+    /// Plan: one of several conditions on the tick's time is forgotten.
+    ConditionForgotten,
+    /// Plan: limits on a row's time are two seconds, or a day, too late.
+    LimitMoved,
+    /// Plan: a row at the limit itself counts where it should not, or does not where it should.
+    LimitInclusive,
     /// Plan: the old row of a key stays when a new one comes.
     OldRowStays,
     /// Plan: keys that are written differently are different keys.
@@ -112,6 +126,8 @@ pub enum Bug {
     WatermarkAhead,
     /// Input: the view's watermark stands still.
     WatermarkStuck,
+    /// Input: the ticks' time is five seconds behind.
+    ClockBehind,
     /// Input: the first tick after a restart brings the rows of the one before once more.
     TickReplayed,
     /// Input: the rows of the first tick after a restart are lost.
@@ -144,6 +160,8 @@ pub enum Bug {
     RowWeightsForgotten,
     /// Restart: groups forget that they were answered.
     AnswersForgotten,
+    /// Restart: rows forget that they were shown.
+    ShownForgotten,
     /// Restart: one row of the view is lost.
     ViewRowLost,
     /// Restart: partitions forget how far their event time had come.
@@ -152,7 +170,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 68] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -186,6 +204,12 @@ impl Bug {
         Self::SummerTimeIgnored,
         Self::OneRowMore,
         Self::CountedEarly,
+        Self::ClosestInclusive,
+        Self::UnmatchedLost,
+        Self::AsofPastTooEarly,
+        Self::ConditionForgotten,
+        Self::LimitMoved,
+        Self::LimitInclusive,
         Self::OldRowStays,
         Self::KeyComparedAsText,
         Self::TombstoneIgnored,
@@ -195,6 +219,7 @@ impl Bug {
         Self::LateRowsAccepted,
         Self::WatermarkAhead,
         Self::WatermarkStuck,
+        Self::ClockBehind,
         Self::TickReplayed,
         Self::TickLost,
         Self::OffsetUncounted,
@@ -211,6 +236,7 @@ impl Bug {
         Self::MatchesForgotten,
         Self::RowWeightsForgotten,
         Self::AnswersForgotten,
+        Self::ShownForgotten,
         Self::ViewRowLost,
         Self::LatenessForgotten,
     ];
@@ -220,6 +246,7 @@ impl Bug {
         let view = case.query.create_text();
         let mut restarts = case.restarts.iter().flatten();
         let joins = matches!(case.query.shape, Shape::Join(_));
+        let temporal = matches!(case.query.shape, Shape::Temporal(_));
         let windowed = matches!(case.query.shape, Shape::Windowed(_));
         let sessions = view.contains("session(") || view.contains("SESSION(");
         let is_keyed = case.feeds[0].envelope != Envelope::None;
@@ -246,6 +273,10 @@ impl Bug {
             Self::FilterForgotten | Self::FiltersSwapped => view.contains("FILTER (WHERE"),
             Self::DistinctForgotten => view.contains("(DISTINCT"),
             Self::NullKeysLost | Self::ZeroKeysSplit | Self::NanKeysSplit => view.contains("GROUP BY"),
+            Self::ClosestInclusive | Self::UnmatchedLost => view.contains("ASOF"),
+            Self::AsofPastTooEarly => view.contains("ASOF") && case.evict,
+            Self::ConditionForgotten | Self::LimitMoved | Self::LimitInclusive | Self::ClockBehind => temporal,
+            Self::ShownForgotten => temporal && restarts.next().is_some(),
             Self::WatermarkAhead => view.contains("GROUP BY") || view.contains("PARTITION BY"),
             Self::OldRowStays | Self::KeyComparedAsText | Self::TombstoneIgnored | Self::FirstRecordWins => is_keyed,
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
@@ -300,6 +331,7 @@ impl Sabotage {
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         let plan = &mut dataflow.plan;
         self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
+        self.acted |= temporal::tamper(self.bug, plan)? | asof::tamper(self.bug, plan)?;
         self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }

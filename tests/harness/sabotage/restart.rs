@@ -24,6 +24,7 @@ pub fn tamper(bug: Bug, saved: &mut SavedView, parallelism: usize) -> bool {
         Bug::KeptRowsLost => each_batch(saved, |table, batch| table.starts_with("rows_").then(|| batch.slice(0, 0))),
         Bug::RowWeightsForgotten => each_batch(saved, |table, batch| (table == "rows").then(|| counted_once(batch))),
         Bug::AnswersForgotten => each_batch(saved, |table, batch| (table == "groups").then(|| unanswered(batch))),
+        Bug::ShownForgotten => each_batch(saved, |table, batch| (table == "rows").then(|| unshown(batch)).flatten()),
         Bug::MatchesForgotten => each_batch(saved, |table, batch| {
             let column = if table.starts_with("counts_") { "__weight" } else { "__matches" };
             let numbers = batch.column_by_name(column)?.as_primitive::<Int64Type>();
@@ -78,6 +79,11 @@ fn with_key_groups(batch: &RecordBatch, deal: impl Fn(u16) -> u16) -> RecordBatc
 
 fn unanswered(batch: &RecordBatch) -> RecordBatch {
     with_column(batch, "__answered", Arc::new(BooleanArray::from(vec![false; batch.num_rows()])))
+}
+
+fn unshown(batch: &RecordBatch) -> Option<RecordBatch> {
+    let shown = batch.column_by_name("__closed")?.as_boolean().true_count() > 0;
+    shown.then(|| with_column(batch, "__closed", Arc::new(BooleanArray::from(vec![false; batch.num_rows()]))))
 }
 
 fn counted_once(batch: &RecordBatch) -> RecordBatch {
