@@ -7,6 +7,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, lit};
 use engine::dataflow::bound::Bound;
+use engine::dataflow::checked::CheckedNode;
 use engine::dataflow::count_window::CountWindowNode;
 use engine::dataflow::session::SessionNode;
 
@@ -19,7 +20,13 @@ use super::Bug;
 pub fn tamper(bug: Bug, plan: &mut LogicalPlan) -> Result<bool> {
     let changed = plan.clone().transform_up(|node| {
         if bug == Bug::SummerTimeIgnored {
-            return node.map_expressions(|expr| expr.transform_up(without_summer_time));
+            return match &node {
+                LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<CheckedNode>() {
+                    Some(checked) => without_summer_time_in(checked),
+                    None => Ok(Transformed::no(node)),
+                },
+                _ => node.map_expressions(|expr| expr.transform_up(without_summer_time)),
+            };
         }
         let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
         let any = extension.node.as_any();
@@ -68,6 +75,19 @@ fn count_window(bug: Bug, node: &CountWindowNode) -> Option<CountWindowNode> {
 fn later(bound: &Bound, nanoseconds: i64) -> Bound {
     let interval = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanoseconds))));
     bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone())).expect("infallible")
+}
+
+/// The same in a node that shows no expressions.
+fn without_summer_time_in(node: &CheckedNode) -> Result<Transformed<LogicalPlan>> {
+    let mut changed = node.clone();
+    let mut acted = false;
+    for (expr, _) in &mut changed.exprs {
+        let put = std::mem::take(expr).transform_up(without_summer_time)?;
+        acted |= put.transformed;
+        *expr = put.data;
+    }
+    let node = LogicalPlan::Extension(Extension { node: Arc::new(changed) });
+    Ok(if acted { Transformed::yes(node) } else { Transformed::no(node) })
 }
 
 /// Puts a zone without summer time, as far from UTC in winter, in the place of one that has it.
