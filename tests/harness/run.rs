@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
 use engine::dataflow::Dataflow;
+use engine::dataflow::execution::SavedView;
 use engine::delta::Delta;
 use engine::ingest::{DecoderFactory, Ingest, IngestState, IngestedTick, UsedColumns};
 use engine::source::{Headers, Offsets, PartitionStatus, RawRecord};
@@ -327,13 +328,9 @@ impl Run {
         if let Some(sabotage) = &mut self.sabotage {
             sabotage.restart(&mut saved, &mut rows, &mut states[0], config.execution.parallelism);
         }
-        let mut view = RunningView::try_new(&dataflow, &config).map_err(text)?;
-        view.execution.restore(saved).map_err(text)?;
-        let (tick, _) = self.core.tick_and_now();
-        view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
-        view.view.apply(tick, rows.into_iter().map(Delta::inserts).collect()).map_err(text)?;
-        carry_errors(&old, &mut view, tick)?;
-        self.core.add_view("v", view);
+        let errors = errors_of(&old)?;
+        let tick = self.core.tick_and_now().0;
+        self.core.add_view("v", restored(&dataflow, &config, saved, rows, errors, tick)?);
         for (reading, state) in self.readings.iter_mut().zip(states) {
             reading.restart(state).map_err(text)?;
         }
@@ -341,13 +338,39 @@ impl Run {
     }
 }
 
-/// Gives a view the errors of the one whose state it goes on from.
+/// A view made anew that goes on where `old` was.
 ///
 /// # Errors
 /// A bug.
-pub fn carry_errors(old: &RunningView, view: &mut RunningView, tick: TickId) -> Result<(), String> {
-    let errors = errors_of(old)?.into_iter().map(Delta::inserts).collect();
-    view.errors.as_mut().map_or(Ok(()), |kept| kept.apply(tick, errors).map(|_| ()).map_err(text))
+pub fn rebuilt(
+    old: &RunningView,
+    dataflow: &Dataflow,
+    config: &CoreConfig,
+    tick: TickId,
+) -> Result<RunningView, String> {
+    let rows = old.view.snapshot().scan(None).collect::<Result<_, _>>().map_err(text)?;
+    let saved = old.execution.save().map_err(text)?;
+    restored(dataflow, config, saved, rows, errors_of(old)?, tick)
+}
+
+/// A view made anew with this state, these rows, and these that it left out.
+fn restored(
+    dataflow: &Dataflow,
+    config: &CoreConfig,
+    saved: SavedView,
+    rows: Vec<RecordBatch>,
+    errors: Vec<RecordBatch>,
+    tick: TickId,
+) -> Result<RunningView, String> {
+    let inserts = |rows: Vec<RecordBatch>| rows.into_iter().map(Delta::inserts).collect();
+    let mut view = RunningView::try_new(dataflow, config).map_err(text)?;
+    view.execution.restore(saved).map_err(text)?;
+    view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
+    view.view.apply(tick, inserts(rows)).map_err(text)?;
+    if let Some(kept) = &mut view.errors {
+        kept.apply(tick, inserts(errors)).map_err(text)?;
+    }
+    Ok(view)
 }
 
 /// The rows that a view left out.

@@ -15,7 +15,6 @@ use engine::delta::Delta;
 use engine::ingest::IngestedTick;
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::tick::pin::Pin;
-use engine::view::MaterializedView;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -417,13 +416,7 @@ impl StackRun {
         for running in self.views.iter().filter(|running| running.created) {
             let name = &running.view.name;
             let old = self.core.remove_view(name).expect("created before");
-            let rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
-            let mut view = RunningView::try_new(&running.dataflow, &config).map_err(text)?;
-            view.execution.restore(old.execution.save().map_err(text)?).map_err(text)?;
-            let (schema, append_only) = (running.dataflow.schema.clone(), running.dataflow.append_only);
-            view.view = MaterializedView::new(schema, append_only).map_err(text)?;
-            let rows = rows.into_iter().map(Delta::inserts).collect();
-            view.view.apply(self.core.tick_and_now().0, rows).map_err(text)?;
+            let view = run::rebuilt(&old, &running.dataflow, &config, self.core.tick_and_now().0)?;
             self.core.add_view(name, view);
         }
         for reading in &mut self.readings {

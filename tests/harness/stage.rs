@@ -16,7 +16,7 @@ use engine::row_error::{errors_name, row_errors_schema};
 use engine::source::{Headers, PartitionStatus, RawRecord};
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::time::Watermark;
-use engine::view::{MaterializedView, changelog, consolidate};
+use engine::view::{changelog, consolidate};
 use server::database::{PlannedView, decoder_factory, ingest_spec_of, plan_view, session_state};
 use sql::catalog::{Catalog, Definition, NewObject};
 use sql::statement::{CreateMaterializedView, CreateSource, Emit, Statement};
@@ -292,15 +292,8 @@ impl Stage {
         let config = config(parallelism);
         for (name, known) in &self.views {
             let old = self.core.remove_view(name).ok_or("a view is missing")?;
-            let rows = old.view.snapshot().scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?;
             let planned = known.plan(&self.catalog)?;
-            let mut view = RunningView::try_new(&planned.dataflow, &config).map_err(text)?;
-            view.execution.restore(old.execution.save().map_err(text)?).map_err(text)?;
-            let (schema, append_only) = (planned.dataflow.schema.clone(), planned.dataflow.append_only);
-            view.view = MaterializedView::new(schema, append_only).map_err(text)?;
-            let rows = rows.into_iter().map(Delta::inserts).collect();
-            view.view.apply(self.core.tick_and_now().0, rows).map_err(text)?;
-            run::carry_errors(&old, &mut view, self.core.tick_and_now().0)?;
+            let view = run::rebuilt(&old, &planned.dataflow, &config, self.core.tick_and_now().0)?;
             self.core.add_view(name, view);
         }
         for source in self.sources.values_mut() {

@@ -16,9 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use engine::dataflow::Dataflow;
 use engine::dataflow::bound::PhysicalBound;
 use engine::dataflow::execution::ExecutionConfig;
-use engine::delta::Delta;
 use engine::tick::core::{Core, CoreConfig, RunningView};
-use engine::view::MaterializedView;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use server::database::ingest_spec_of;
@@ -222,18 +220,13 @@ impl Workload {
     /// A bug.
     pub fn restart(&mut self, config: CoreConfig) -> Result<(), String> {
         for Running { name, dataflow, .. } in &self.views {
-            let rows = self.rows(name)?;
             let old = self.core.remove_view(name).expect("added at the start");
             if old.failed.is_some() {
                 self.core.add_view(name, old);
                 continue;
             }
-            let mut view = RunningView::try_new(dataflow, &config).map_err(text)?;
-            view.execution.restore(old.execution.save().map_err(text)?).map_err(|e| format!("{name}: {e}"))?;
-            view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
-            let rows = rows.into_iter().map(Delta::inserts).collect();
-            view.view.apply(self.core.tick_and_now().0, rows).map_err(text)?;
-            self.core.add_view(name, view);
+            let view = run::rebuilt(&old, dataflow, &config, self.core.tick_and_now().0);
+            self.core.add_view(name, view.map_err(|error| format!("{name}: {error}"))?);
         }
         for reading in &mut self.readings {
             let state = reading.save();

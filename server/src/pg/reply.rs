@@ -107,17 +107,21 @@ fn metadata_number(field: &FieldRef, key: &str) -> u32 {
 
 /// COPY data follows, every column in `format`.
 pub(super) fn copy_out(out: &mut BytesMut, format: Format, columns: usize) {
-    let code = format.code();
-    let columns = i16::try_from(columns).unwrap_or(i16::MAX);
-    let formats = vec![code; usize::from(columns.unsigned_abs())];
-    put(out, &CopyOutResponse::new(i8::try_from(code).unwrap_or(0), columns, formats));
+    let (code, columns, formats) = copy_formats(format, columns);
+    put(out, &CopyOutResponse::new(code, columns, formats));
 }
 
+/// COPY data is awaited, every column in `format`.
 pub(super) fn copy_in(out: &mut BytesMut, format: Format, columns: usize) {
+    let (code, columns, formats) = copy_formats(format, columns);
+    put(out, &CopyInResponse::new(code, columns, formats));
+}
+
+/// The overall format, the number of columns, and each one's format.
+fn copy_formats(format: Format, columns: usize) -> (i8, i16, Vec<i16>) {
     let code = format.code();
     let columns = i16::try_from(columns).unwrap_or(i16::MAX);
-    let formats = vec![code; usize::from(columns.unsigned_abs())];
-    put(out, &CopyInResponse::new(i8::try_from(code).unwrap_or(0), columns, formats));
+    (i8::try_from(code).unwrap_or(0), columns, vec![code; usize::from(columns.unsigned_abs())])
 }
 
 pub(super) fn copy_done(out: &mut BytesMut) {

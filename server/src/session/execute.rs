@@ -20,7 +20,7 @@ use super::rows::{RowSource, sql_error, text_rows};
 use super::settings::{Settings, is_known, unrecognized};
 use super::transaction::{End, Modes, State, only_in_block};
 use super::{Session, placed};
-use crate::backend::{Notice, PlanSlot, Request, RowsTag, StatementResult};
+use crate::backend::{Notice, PlanSlot, RowsTag, StatementResult};
 
 /// `SHOW TICK`: the tick that reads see.
 const TICK: &str = "tick";
@@ -68,16 +68,7 @@ impl Session {
         };
         // The rows' own token: it fires with the statement's, and when the rows are no longer wanted.
         let token = token.child_token();
-        let request = Request {
-            statement,
-            parameter_types,
-            settings: &self.settings,
-            read_point: &read_point,
-            cancel: &token,
-            block: self.transaction.writes(),
-            identity: &self.identity,
-            plan,
-        };
+        let request = self.request(statement, parameter_types, &read_point, &token, plan);
         let outcome = self.backend.execute(&request, parameters).await?;
         match &statement.statement {
             Statement::Flush | Statement::Wait(_) => self.transaction.refresh(),
@@ -489,16 +480,8 @@ impl Session {
     ) -> Result<(), SqlError> {
         let in_block = self.transaction.state() == State::Block;
         let read_point = self.transaction.read_point(self.backend.as_ref(), in_block)?;
-        let request = Request {
-            statement: insert,
-            parameter_types: &[],
-            settings: &self.settings,
-            read_point: &read_point,
-            cancel: token,
-            block: self.transaction.writes(),
-            identity: &self.identity,
-            plan: &PlanSlot::default(),
-        };
+        let plan = PlanSlot::default();
+        let request = self.request(insert, &[], &read_point, token, &plan);
         let inserted = self.backend.insert_copied(&request, rows, schema).await;
         let outcome = inserted.map_err(|error| SqlError { position: None, ..error })?;
         self.wrote();

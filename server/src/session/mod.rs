@@ -28,7 +28,7 @@ use self::portal::{Portals, Prepared, PreparedStatements};
 use self::rows::text_rows;
 use self::settings::Settings;
 use self::transaction::{State, Transaction, aborted};
-use crate::backend::{Backend, Description, Identity, Notice, PlanSlot, Request};
+use crate::backend::{Backend, Description, Identity, Notice, PlanSlot, ReadPoint, Request};
 
 /// One client's session.
 pub(crate) struct Session {
@@ -116,17 +116,21 @@ impl Session {
         plan: &PlanSlot,
     ) -> Result<Description, SqlError> {
         let read_point = self.transaction.read_point(self.backend.as_ref(), false)?;
-        let request = Request {
-            statement,
-            parameter_types,
-            settings: &self.settings,
-            read_point: &read_point,
-            cancel: token,
-            block: self.transaction.writes(),
-            identity: &self.identity,
-            plan,
-        };
+        let request = self.request(statement, parameter_types, &read_point, token, plan);
         self.backend.describe(&request).await
+    }
+
+    /// A statement for the backend, as part of this session and its transaction.
+    pub(crate) fn request<'a>(
+        &'a self,
+        statement: &'a Parsed,
+        parameter_types: &'a [Option<DataType>],
+        read_point: &'a ReadPoint,
+        cancel: &'a CancellationToken,
+        plan: &'a PlanSlot,
+    ) -> Request<'a> {
+        let (settings, block, identity) = (&self.settings, self.transaction.writes(), &self.identity);
+        Request { statement, parameter_types, settings, read_point, cancel, block, identity, plan }
     }
 
     /// The columns of what the session answers itself.

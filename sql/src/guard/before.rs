@@ -11,7 +11,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
-use super::can_fail;
+use super::{can_fail, checked_integer};
 use crate::functions::integer;
 
 /// How deep constants are looked at within constants.
@@ -44,10 +44,7 @@ pub(crate) fn before_optimizing(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn ready(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::BinaryExpr(binary) if overflows_itself(&binary) => match integer::Arithmetic::of(&binary, schema) {
-            Some(function) => Ok(Transformed::yes(function.call(vec![*binary.left, *binary.right]))),
-            None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
-        },
+        Expr::BinaryExpr(binary) if overflows_itself(&binary) => Ok(checked_integer(binary, schema)),
         Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
             let mut guarded = false;
             if let Some(filter) = &params.filter {

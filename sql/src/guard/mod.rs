@@ -174,10 +174,7 @@ fn groups(parts: Vec<Expr>, schema: &DFSchema) -> Vec<Vec<Expr>> {
 /// Sums, differences and products of integers that fail where they leave their type.
 fn checked_integers(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let checked = expr.transform_up(|expr| match expr {
-        Expr::BinaryExpr(binary) => match integer::Arithmetic::of(&binary, schema) {
-            Some(function) => Ok(Transformed::yes(function.call(vec![*binary.left, *binary.right]))),
-            None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
-        },
+        Expr::BinaryExpr(binary) => Ok(checked_integer(binary, schema)),
         Expr::Negative(value) => match integer::Arithmetic::negation(&value, schema) {
             Some((function, zero)) => Ok(Transformed::yes(function.call(vec![zero, *value]))),
             None => Ok(Transformed::no(Expr::Negative(value))),
@@ -185,4 +182,12 @@ fn checked_integers(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         other => Ok(Transformed::no(other)),
     })?;
     Ok(checked.data)
+}
+
+/// The operation, failing where it leaves its type if that is one of integers.
+fn checked_integer(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
+    match integer::Arithmetic::of(&binary, schema) {
+        Some(function) => Transformed::yes(function.call(vec![*binary.left, *binary.right])),
+        None => Transformed::no(Expr::BinaryExpr(binary)),
+    }
 }

@@ -171,6 +171,34 @@ pub(crate) fn check(
     key.resolve(columns)
 }
 
+/// Reads `NOT NULL`, `NULL` or `PRIMARY KEY` behind the column `name`, and notes it; false if none of them is next.
+///
+/// # Errors
+/// 42601 if it contradicts what `nullable` says already; a second key's.
+pub(crate) fn null_option(
+    cursor: &mut Cursor<'_>,
+    name: &str,
+    nullable: &mut Option<bool>,
+    key: &mut Option<PrimaryKey>,
+) -> Result<bool, SqlError> {
+    let position = cursor.position();
+    let this = if cursor.words(&["not", "null"]) {
+        false
+    } else if cursor.word("null") {
+        true
+    } else if primary_key(cursor, false) {
+        PrimaryKey::of_column(name, position).note(key)?;
+        false
+    } else {
+        return Ok(false);
+    };
+    if nullable.replace(this).is_some_and(|earlier| earlier != this) {
+        let message = "conflicting NULL/NOT NULL declarations";
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(position));
+    }
+    Ok(true)
+}
+
 /// True at `PRIMARY KEY`, which is read; `parenthesis` says whether a list must follow.
 pub(crate) fn primary_key(cursor: &mut Cursor<'_>, parenthesis: bool) -> bool {
     let is_list = *cursor.peek_nth(2) == Token::LParen;

@@ -133,25 +133,7 @@ impl Elements {
     /// `NOT NULL`, `NULL` and `PRIMARY KEY` behind the column `name`; true if it may be null.
     fn column_options(&mut self, cursor: &mut Cursor<'_>, name: &str) -> Result<bool, SqlError> {
         let mut nullable = None;
-        loop {
-            let position = cursor.position();
-            let this = if cursor.words(&["not", "null"]) {
-                false
-            } else if cursor.word("null") {
-                true
-            } else if envelope::primary_key(cursor, false) {
-                PrimaryKey::of_column(name, position).note(&mut self.key)?;
-                false
-            } else {
-                break;
-            };
-            if nullable.is_some_and(|earlier| earlier != this) {
-                return Err(
-                    SqlError::new(SqlState::SYNTAX_ERROR, "conflicting NULL/NOT NULL declarations").at(position)
-                );
-            }
-            nullable = Some(this);
-        }
+        while envelope::null_option(cursor, name, &mut nullable, &mut self.key)? {}
         const REFUSED: [(&str, &str); 10] = [
             ("unique", "UNIQUE"),
             ("check", "CHECK"),

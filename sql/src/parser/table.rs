@@ -130,22 +130,10 @@ impl Elements {
                 }
                 continue;
             }
-            let this = if cursor.words(&["not", "null"]) {
-                false
-            } else if cursor.word("null") {
-                true
-            } else if envelope::primary_key(cursor, false) {
-                PrimaryKey::of_column(name, position).note(&mut self.key)?;
-                false
-            } else {
+            if !envelope::null_option(cursor, name, &mut nullable, &mut self.key)? {
                 refuse(cursor)?;
                 break;
-            };
-            if nullable.is_some_and(|earlier| earlier != this) {
-                let message = "conflicting NULL/NOT NULL declarations";
-                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(position));
             }
-            nullable = Some(this);
         }
         Ok((nullable.unwrap_or(true), default))
     }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::IntervalMonthDayNano;
-use datafusion::common::{Column, DFSchema, JoinType, Result, ScalarValue};
-use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, Projection, lit};
-use engine::dataflow::bound::Bound;
+use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, lit};
 use engine::dataflow::join::JoinNode;
 use engine::delta::{WEIGHT_COLUMN, is_weighted};
 
-use super::Bug;
+use super::{Bug, extension_of, later};
 
 /// The join with the bug in it, if it can be put there.
 ///
@@ -23,7 +21,7 @@ pub fn tampered(bug: Bug, node: &JoinNode) -> Result<Option<LogicalPlan>> {
             changed.past.iter().all(Option::is_some) && changed.past != node.past
         }
         Bug::PastTooEarly => {
-            changed.past = node.past.clone().map(|bound| bound.map(|bound| later(&bound)));
+            changed.past = node.past.clone().map(|bound| bound.map(|bound| later(&bound, 0, 10_000_000_000)));
             changed.past != node.past
         }
         Bug::NullKeysMatch if node.key_count > 0 && !node.null_aware => {
@@ -42,16 +40,7 @@ pub fn tampered(bug: Bug, node: &JoinNode) -> Result<Option<LogicalPlan>> {
         Bug::TakenForAppendOnly => return Ok(None),
         _ => false,
     };
-    Ok(acted.then(|| extension(changed)))
-}
-
-fn extension(node: JoinNode) -> LogicalPlan {
-    LogicalPlan::Extension(Extension { node: Arc::new(node) })
-}
-
-fn later(bound: &Bound) -> Bound {
-    let interval = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, 10_000_000_000))));
-    bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone())).expect("infallible")
+    Ok(acted.then(|| extension_of(changed)))
 }
 
 fn column(schema: &DFSchema, index: usize) -> Expr {
@@ -72,7 +61,7 @@ fn null_rows_stay(node: &JoinNode) -> Result<Option<LogicalPlan>> {
     let found = (left..left + right).map(|index| column(&node.schema, index).is_not_null());
     let weight = column(&node.schema, node.schema.fields().len() - 1);
     let kept = found.fold(weight.gt(lit(0i64)), Expr::or);
-    Ok(Some(LogicalPlan::Filter(Filter::try_new(kept, Arc::new(extension(node.clone())))?)))
+    Ok(Some(LogicalPlan::Filter(Filter::try_new(kept, Arc::new(extension_of(node.clone())))?)))
 }
 
 fn forget_weights(node: &mut JoinNode) -> Result<bool> {

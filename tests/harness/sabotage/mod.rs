@@ -16,8 +16,15 @@ mod temporal;
 mod upsert;
 mod windows;
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
+use arrow::datatypes::IntervalMonthDayNano;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode, lit};
 use engine::dataflow::Dataflow;
+use engine::dataflow::bound::Bound;
 use engine::dataflow::execution::SavedView;
 use engine::dataflow::runtime::TickInput;
 use engine::delta::Delta;
@@ -378,4 +385,28 @@ impl Sabotage {
             bug => restart::tamper(bug, saved, parallelism),
         };
     }
+}
+
+/// Changes every node of one kind that `change` takes; says whether there was one.
+fn change_each<N: UserDefinedLogicalNode + 'static>(
+    plan: &mut LogicalPlan,
+    change: impl Fn(&N) -> Option<N>,
+) -> datafusion::common::Result<bool> {
+    let changed = plan.clone().transform_up(|node| {
+        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
+        let changed = extension.node.as_any().downcast_ref::<N>().and_then(&change);
+        Ok(changed.map_or_else(|| Transformed::no(node), |changed| Transformed::yes(extension_of(changed))))
+    })?;
+    *plan = changed.data;
+    Ok(changed.transformed)
+}
+
+fn extension_of(node: impl UserDefinedLogicalNode + 'static) -> LogicalPlan {
+    LogicalPlan::Extension(Extension { node: Arc::new(node) })
+}
+
+/// A bound that is later by so many days and nanoseconds.
+fn later(bound: &Bound, days: i32, nanoseconds: i64) -> Bound {
+    let interval = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, days, nanoseconds))));
+    bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone())).expect("infallible")
 }

@@ -1,11 +1,8 @@
 //! Bugs in the plan nodes that keep rows by key: windows, Top-N, set operations.
 
-use std::sync::Arc;
-
-use arrow::datatypes::IntervalMonthDayNano;
+use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode, lit};
+use datafusion::logical_expr::LogicalPlan;
 use engine::dataflow::bound::Bound;
 use engine::dataflow::set_operation::SetOperationNode;
 use engine::dataflow::top_n::TopNNode;
@@ -13,7 +10,7 @@ use engine::dataflow::window::WindowNode;
 use engine::operator::set_operation::SetRule;
 use engine::operator::top_n::Rank;
 
-use super::Bug;
+use super::{Bug, extension_of, later};
 
 /// Changes every node that the bug can be put into; says whether there was one.
 ///
@@ -36,10 +33,6 @@ pub fn tamper(bug: Bug, plan: &mut LogicalPlan) -> Result<bool> {
     })?;
     *plan = changed.data;
     Ok(changed.transformed)
-}
-
-fn extension_of(node: impl UserDefinedLogicalNode + 'static) -> LogicalPlan {
-    LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }
 
 fn top_n(bug: Bug, node: &TopNNode) -> Option<TopNNode> {
@@ -83,7 +76,5 @@ fn set_operation(bug: Bug, node: &SetOperationNode) -> Option<SetOperationNode> 
 
 /// The bound of the monotone key, ten seconds ahead.
 fn ahead((key, bound): &(usize, Bound)) -> (usize, Bound) {
-    let interval = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, 10_000_000_000))));
-    let shifted = bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone()));
-    (*key, shifted.expect("infallible"))
+    (*key, later(bound, 0, 10_000_000_000))
 }

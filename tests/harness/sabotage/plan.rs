@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result};
 use datafusion::functions::math::expr_fn::{isnan, random};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, Projection, cast, lit, when};
 use engine::dataflow::join::JoinNode;
 use engine::dataflow::node::{AggregateNode, LogicalCall};
 use engine::delta::WEIGHT_COLUMN;
 
-use super::Bug;
+use super::{Bug, later};
 
 /// Changes every stateful node that the bug can be put into; says whether there was one.
 ///
@@ -71,15 +71,11 @@ fn shorten_windows(node: &mut AggregateNode) -> bool {
 /// Shifts the bound of the monotone key by a window, ten seconds or a day.
 fn shift_bound(node: &mut AggregateNode, windows: i64) -> Result<bool> {
     let Some((key, bound)) = &node.monotone_key else { return Ok(false) };
-    let interval = match node.schema.field(*key).data_type() {
-        DataType::Date32 => IntervalMonthDayNano::new(0, windows as i32, 0),
-        _ => IntervalMonthDayNano::new(0, 0, windows * 10_000_000_000),
+    let (days, nanoseconds) = match node.schema.field(*key).data_type() {
+        DataType::Date32 => (windows as i32, 0),
+        _ => (0, windows * 10_000_000_000),
     };
-    let interval = lit(ScalarValue::IntervalMonthDayNano(Some(interval)));
-    node.monotone_key = Some((
-        *key,
-        bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone())).expect("infallible"),
-    ));
+    node.monotone_key = Some((*key, later(bound, days, nanoseconds)));
     Ok(true)
 }
 

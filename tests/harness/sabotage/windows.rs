@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, lit};
-use engine::dataflow::bound::Bound;
 use engine::dataflow::checked::CheckedNode;
 use engine::dataflow::count_window::CountWindowNode;
 use engine::dataflow::session::SessionNode;
 
-use super::Bug;
+use super::{Bug, later};
 
 /// Changes every node that the bug can be put into; says whether there was one.
 ///
@@ -48,7 +46,7 @@ fn tampered_session(bug: Bug, node: &SessionNode) -> Result<Option<SessionNode>>
     match bug {
         Bug::SessionGapShort => changed.gap_micros -= 1,
         Bug::SessionsEvictedEarly => match &node.bound {
-            Some(bound) => changed.bound = Some(later(bound, node.gap_micros * 1_000)),
+            Some(bound) => changed.bound = Some(later(bound, 0, node.gap_micros * 1_000)),
             None => return Ok(None),
         },
         Bug::SessionNotSplit if node.input_weighted => {
@@ -66,15 +64,10 @@ fn count_window(bug: Bug, node: &CountWindowNode) -> Option<CountWindowNode> {
     let mut changed = node.clone();
     match bug {
         Bug::OneRowMore => changed.rows += 1,
-        Bug::CountedEarly => changed.bound = later(&node.bound, 10_000_000_000),
+        Bug::CountedEarly => changed.bound = later(&node.bound, 0, 10_000_000_000),
         _ => return None,
     }
     Some(changed)
-}
-
-fn later(bound: &Bound, nanoseconds: i64) -> Bound {
-    let interval = lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanoseconds))));
-    bound.map(|value| Ok::<_, std::convert::Infallible>(value + interval.clone())).expect("infallible")
 }
 
 /// The same in a node that shows no expressions.
