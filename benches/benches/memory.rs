@@ -44,7 +44,7 @@ fn main() {
     for done in (TICK_RECORDS..=millions * 1_000_000).step_by(TICK_RECORDS) {
         records.refill(&mut events, TICK_RECORDS);
         records.set_auctions(|| 10_000 + auctions.random_range(0..AUCTIONS));
-        let raw = records.raw(0, TICK_RECORDS, pipeline.offset());
+        let raw = records.raw(0, TICK_RECORDS, pipeline.offset("bid"));
         let started = Instant::now();
         pipeline.tick(&raw);
         spent += started.elapsed();

@@ -25,7 +25,7 @@ fn main() {
         let mut micros: Vec<f64> = (0..TICKS)
             .map(|tick| {
                 let from = 100_000 + tick * rows;
-                let raw = records.raw(from, from + rows, pipeline.offset());
+                let raw = records.raw(from, from + rows, pipeline.offset("bid"));
                 let watch = Stopwatch::start();
                 pipeline.tick(&raw);
                 watch.nanos() / 1e3

@@ -31,8 +31,7 @@ impl Records {
 
     /// Replaces the records by the next `count` bids of a stream.
     pub fn refill(&mut self, events: &mut NexmarkGenerator, count: usize) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.clear();
         while self.ends.len() < count {
             let start = self.bytes.len();
             match events.next(&mut self.bytes) {
@@ -40,6 +39,18 @@ impl Records {
                 _ => self.bytes.truncate(start),
             }
         }
+    }
+
+    /// Removes all records.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
     }
 
     /// Gives every bid another auction.

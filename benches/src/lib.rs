@@ -4,6 +4,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+pub mod auction_site;
 pub mod input;
 pub mod pipeline;
 pub mod stopwatch;

@@ -245,6 +245,11 @@ impl Execution {
         self.runtime.registry.state_keys()
     }
 
+    /// Keys that the steps so far touched: see [`Operator::touched_keys`](crate::operator::Operator::touched_keys).
+    pub fn touched_keys(&self) -> u64 {
+        self.runtime.registry.touched_keys()
+    }
+
     /// Every operator's state as rows; partitions of one operator are put together.
     ///
     /// # Errors

@@ -97,6 +97,11 @@ impl Registry {
     pub fn state_keys(&self) -> usize {
         self.operators.read().values().map(|o| o.lock().state_keys()).sum()
     }
+
+    /// Keys touched by all steps of all operators: see [`Operator::touched_keys`].
+    pub fn touched_keys(&self) -> u64 {
+        self.operators.read().values().map(|o| o.lock().touched_keys()).sum()
+    }
 }
 
 /// The bridge from a tick to the plan nodes it executes.

@@ -138,4 +138,10 @@ pub trait Operator: Send + std::fmt::Debug {
 
     /// Keys (groups) of state held.
     fn state_keys(&self) -> usize;
+
+    /// Keys whose state was looked up to be changed, over all steps so far; 0 for an operator that does not count them. One
+    /// that does looks each of a step's keys up once, however many rows the key got.
+    fn touched_keys(&self) -> u64 {
+        0
+    }
 }

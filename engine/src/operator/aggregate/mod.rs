@@ -62,6 +62,7 @@ pub struct AggregateOperator {
     calls: CallStates,
     tick_rows: TickRows,
     failures: Vec<Failure>,
+    touched_keys: u64,
 }
 
 /// What a tick's rows have come to so far.
@@ -104,6 +105,7 @@ impl AggregateOperator {
             calls: call_states(&spec)?,
             tick_rows: TickRows::default(),
             failures: Vec::new(),
+            touched_keys: 0,
             spec,
         })
     }
@@ -165,6 +167,7 @@ impl AggregateOperator {
             (keys, counts) = (windows, window_counts);
         }
         let mut touched = self.groups.touch(keys, counts)?;
+        self.touched_keys += touched.slots.len() as u64;
         let context = TouchedGroups { slots: &touched.slots, rows: &touched.rows, slots_end: self.groups.slots_end() };
         for (call, _) in &mut self.calls {
             call.merge(&context, &mut touched.changed)?;
@@ -384,5 +387,9 @@ impl Operator for AggregateOperator {
 
     fn state_keys(&self) -> usize {
         self.groups.len()
+    }
+
+    fn touched_keys(&self) -> u64 {
+        self.touched_keys
     }
 }

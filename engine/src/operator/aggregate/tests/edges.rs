@@ -229,3 +229,18 @@ fn explain_names_each_path_and_what_bounds_it() {
          median(t.v): retained rows, cost: touched groups, keeps: input rows of one group"
     );
 }
+
+#[test]
+fn a_tick_touches_each_of_its_groups_once() {
+    let mut one = One::new("k", &["count(*)", "sum(v)", "count(DISTINCT v)", "median(v)"], true);
+    let mut touched = 0;
+    for tick in 0..20i64 {
+        // 300 rows in several batches of a tick, half of them taken back, in tick + 1 groups.
+        let rows: Vec<_> = (0..200).map(|row| (row % (tick + 1), Some(row), 1)).collect();
+        let gone: Vec<_> = rows[..100].iter().map(|(key, value, _)| (*key, *value, -1)).collect();
+        let deltas = [&rows[..70], &rows[70..], &gone].map(|part| one.planned.project(&delta(part)));
+        one.operator.step(vec![deltas.into()], &TickContext::default()).expect("a step");
+        touched += tick as u64 + 1;
+        assert_eq!(one.operator.touched_keys(), touched);
+    }
+}
