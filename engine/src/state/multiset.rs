@@ -3,15 +3,18 @@
 //! One hash table holds the rows of all owners (groups), so a group with one row costs one entry, not one table. The entries
 //! of an owner form a list, so that its rows can be read or dropped together. A row has one or several weights (one per call
 //! that shares the table). A tick adds weights in any order; only their sum at the tick's end has to be a legal count.
+//!
+//! Where rows only ever come, nobody has to find the entry of a row again: equal rows are entries of their own, there is no hash
+//! table, and the weight of every entry is one.
 
 use std::hash::{BuildHasher, Hasher};
 
 use datafusion::common::hash_utils::RandomState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::error::Result;
 use crate::state::key_index::{spread, too_many};
+use crate::state::paged::Paged;
 use crate::state::row_store::RowStore;
 
 /// The end of a list, and the mark of an entry not touched in this tick.
@@ -41,14 +44,26 @@ pub struct Touched {
     pub tag: u32,
 }
 
+/// The place of a link that was never used.
+const UNLINKED: Link = Link { owner: NONE, next: NONE, previous: NONE, mark: NONE };
+
+/// How equal rows are told and counted.
+#[derive(Debug)]
+enum Counting {
+    /// Each distinct row is one entry, with `width` weights.
+    Distinct { table: HashTable<Slot>, weights: Paged<i64> },
+    /// Each row is an entry of its own. Between ticks its weight is one; the touched have theirs here, in their order.
+    Apart { touched: Vec<i64> },
+}
+
 /// Counted rows under owners.
 #[derive(Debug)]
 pub struct Multiset {
-    table: HashTable<Slot>,
+    counting: Counting,
     rows: RowStore,
-    links: Vec<Link>,
-    /// `width` weights an entry.
-    weights: Vec<i64>,
+    links: Paged<Link>,
+    entries: u32,
+    live: usize,
     width: usize,
     heads: Vec<u32>,
     free: Vec<u32>,
@@ -60,11 +75,21 @@ pub struct Multiset {
 impl Multiset {
     /// An empty multiset whose rows carry `width` weights and are `row_width` bytes long, or of any length.
     pub fn new(width: usize, row_width: Option<usize>) -> Self {
+        Self::with(Counting::Distinct { table: HashTable::new(), weights: Paged::of_groups(width) }, width, row_width)
+    }
+
+    /// An empty multiset for rows that only come: one weight, equal rows apart from each other.
+    pub fn of_inserts(row_width: Option<usize>) -> Self {
+        Self::with(Counting::Apart { touched: Vec::new() }, 1, row_width)
+    }
+
+    fn with(counting: Counting, width: usize, row_width: Option<usize>) -> Self {
         Self {
-            table: HashTable::new(),
+            counting,
             rows: RowStore::new(row_width),
-            links: Vec::new(),
-            weights: Vec::new(),
+            links: Paged::of_groups(1),
+            entries: 0,
+            live: 0,
             width,
             heads: Vec::new(),
             free: Vec::new(),
@@ -73,24 +98,56 @@ impl Multiset {
         }
     }
 
+    fn link(&self, entry: u32) -> &Link {
+        self.links.get(entry, 1).map_or(&UNLINKED, |link| &link[0])
+    }
+
+    fn link_mut(&mut self, entry: u32) -> &mut Link {
+        &mut self.links.get_mut(entry, 1).expect("an entry in use")[0]
+    }
+
     /// The weights of `row` under `owner`, to be changed; zero if it was not there. Notes the entry as touched, with `tag`.
+    /// Where equal rows are kept apart, always those of a new entry, to be set to one.
     ///
     /// # Errors
     /// `Data` if the row is longer than 4 GiB or there are more than 2^32 of them.
     pub fn touch(&mut self, owner: u32, row: &[u8], tag: u32) -> Result<&mut [i64]> {
-        let entry = self.entry(owner, row)?;
-        Ok(self.touch_entry(entry, tag))
+        if matches!(self.counting, Counting::Distinct { .. }) {
+            let entry = self.entry(owner, row)?;
+            return Ok(self.touch_entry(entry, tag));
+        }
+        let entry = self.add(owner, row)?;
+        self.note_touched(entry, tag);
+        self.earlier.push(0);
+        let Counting::Apart { touched } = &mut self.counting else { unreachable!("equal rows are kept apart") };
+        touched.push(0);
+        Ok(std::slice::from_mut(touched.last_mut().expect("one was added")))
+    }
+
+    fn note_touched(&mut self, entry: u32, tag: u32) {
+        self.link_mut(entry).mark = self.touched.len() as u32;
+        self.touched.push(Touched { entry, tag });
     }
 
     /// As [`touch`](Self::touch), of an entry that is there.
     pub fn touch_entry(&mut self, entry: u32, tag: u32) -> &mut [i64] {
-        let start = entry as usize * self.width;
-        if self.links[entry as usize].mark == NONE {
-            self.links[entry as usize].mark = self.touched.len() as u32;
-            self.touched.push(Touched { entry, tag });
-            self.earlier.extend_from_slice(&self.weights[start..start + self.width]);
+        if self.link(entry).mark == NONE {
+            self.note_touched(entry, tag);
+            match &mut self.counting {
+                Counting::Distinct { weights, .. } => {
+                    self.earlier.extend_from_slice(weights.get(entry, self.width).unwrap_or_default());
+                }
+                Counting::Apart { touched } => {
+                    self.earlier.push(1);
+                    touched.push(1);
+                }
+            }
         }
-        &mut self.weights[start..start + self.width]
+        let mark = self.link(entry).mark;
+        match &mut self.counting {
+            Counting::Distinct { weights, .. } => weights.get_mut(entry, self.width).unwrap_or_default(),
+            Counting::Apart { touched } => &mut touched[mark as usize..mark as usize + 1],
+        }
     }
 
     /// The entries touched since [`settle`](Self::settle), each once.
@@ -105,12 +162,18 @@ impl Multiset {
 
     /// An entry's weights.
     pub fn weights(&self, entry: u32) -> &[i64] {
-        &self.weights[entry as usize * self.width..(entry as usize + 1) * self.width]
+        match &self.counting {
+            Counting::Distinct { weights, .. } => weights.get(entry, self.width).unwrap_or_default(),
+            Counting::Apart { touched } => match self.link(entry).mark {
+                NONE => &[1],
+                mark => &touched[mark as usize..mark as usize + 1],
+            },
+        }
     }
 
     /// Weights that an entry had before this tick.
     pub fn weights_before(&self, entry: u32) -> &[i64] {
-        match self.links[entry as usize].mark {
+        match self.link(entry).mark {
             NONE => self.weights(entry),
             mark => self.earlier(mark as usize),
         }
@@ -118,12 +181,12 @@ impl Multiset {
 
     /// The owner of an entry.
     pub fn owner(&self, entry: u32) -> u32 {
-        self.links[entry as usize].owner
+        self.link(entry).owner
     }
 
     /// All entries ever used are below this.
     pub fn entries_end(&self) -> usize {
-        self.links.len()
+        self.entries as usize
     }
 
     /// An entry's row.
@@ -135,7 +198,7 @@ impl Multiset {
     pub fn entries(&self, owner: u32) -> impl Iterator<Item = u32> {
         let head = self.heads.get(owner as usize).copied().unwrap_or(NONE);
         std::iter::successors((head != NONE).then_some(head), |entry| {
-            Some(self.links[*entry as usize].next).filter(|next| *next != NONE)
+            Some(self.link(*entry).next).filter(|next| *next != NONE)
         })
     }
 
@@ -143,13 +206,21 @@ impl Multiset {
     pub fn settle(&mut self) {
         for position in 0..self.touched.len() {
             let entry = self.touched[position].entry;
-            self.links[entry as usize].mark = NONE;
-            if self.weights(entry).iter().all(|weight| *weight == 0) {
+            let gone = self.weights(entry).iter().all(|weight| *weight == 0);
+            debug_assert!(
+                matches!(self.counting, Counting::Distinct { .. }) || gone || self.weights(entry) == [1],
+                "rows that are kept apart weigh one"
+            );
+            self.link_mut(entry).mark = NONE;
+            if gone {
                 self.remove(entry);
             }
         }
         self.touched.clear();
         self.earlier.clear();
+        if let Counting::Apart { touched } = &mut self.counting {
+            touched.clear();
+        }
     }
 
     /// Drops all rows of `owner`. Not between a touch and [`settle`](Self::settle).
@@ -159,79 +230,94 @@ impl Multiset {
         }
     }
 
-    /// Rows held, duplicates counted once.
+    /// Rows held; duplicates counted once, unless equal rows are kept apart.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.live
     }
 
     /// True if no row is held.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.live == 0
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.table.allocation_size()
+        let counting = match &self.counting {
+            Counting::Distinct { table, weights } => table.allocation_size() + weights.bytes(),
+            Counting::Apart { touched } => touched.capacity() * size_of::<i64>(),
+        };
+        counting
             + self.rows.bytes()
-            + self.links.capacity() * size_of::<Link>()
-            + (self.weights.capacity() + self.earlier.capacity()) * size_of::<i64>()
+            + self.links.bytes()
+            + self.earlier.capacity() * size_of::<i64>()
             + (self.heads.capacity() + self.free.capacity()) * size_of::<u32>()
             + self.touched.capacity() * size_of::<Touched>()
     }
 
-    /// The entry of `row` under `owner`, made where it is new; then it has to be touched.
+    /// The entry of `row` under `owner`, made where it is new; then it has to be touched. Where equal rows are kept apart, always
+    /// a new one.
     ///
     /// # Errors
     /// As for [`touch`](Self::touch).
     pub fn entry(&mut self, owner: u32, row: &[u8]) -> Result<u32> {
         let hash = hash(owner, row);
-        let same = |slot: &Slot| {
-            slot.hash == hash && self.links[slot.entry as usize].owner == owner && self.rows.get(slot.entry) == row
-        };
-        let place = match self.table.entry(spread(hash), same, |slot| spread(slot.hash)) {
-            TableEntry::Occupied(found) => return Ok(found.get().entry),
-            TableEntry::Vacant(place) => place,
-        };
+        if let Counting::Distinct { table, .. } = &self.counting {
+            let same =
+                |slot: &Slot| slot.hash == hash && self.owner(slot.entry) == owner && self.rows.get(slot.entry) == row;
+            if let Some(found) = table.find(spread(hash), same) {
+                return Ok(found.entry);
+            }
+        }
+        let entry = self.add(owner, row)?;
+        if let Counting::Distinct { table, weights } = &mut self.counting {
+            table.insert_unique(spread(hash), Slot { hash, entry }, |slot| spread(slot.hash));
+            weights.grow(entry, self.width, 0);
+            weights.get_mut(entry, self.width).unwrap_or_default().fill(0);
+        }
+        Ok(entry)
+    }
+
+    /// A new entry at the head of its owner's list.
+    fn add(&mut self, owner: u32, row: &[u8]) -> Result<u32> {
         if self.heads.len() <= owner as usize {
             self.heads.resize(owner as usize + 1, NONE);
         }
-        let link = Link { owner, next: self.heads[owner as usize], previous: NONE, mark: NONE };
         let entry = match self.free.pop() {
-            Some(entry) => {
-                self.links[entry as usize] = link;
-                self.weights[entry as usize * self.width..(entry as usize + 1) * self.width].fill(0);
-                entry
-            }
+            Some(entry) => entry,
             None => {
-                let entry = u32::try_from(self.links.len()).ok().filter(|e| *e < NONE).ok_or_else(too_many)?;
-                self.links.push(link);
-                self.weights.extend(std::iter::repeat_n(0, self.width));
+                let entry = self.entries;
+                self.entries = entry.checked_add(1).filter(|end| *end < NONE).ok_or_else(too_many)?;
+                self.links.grow(entry, 1, UNLINKED);
                 entry
             }
         };
-        place.insert(Slot { hash, entry });
-        if link.next != NONE {
-            self.links[link.next as usize].previous = entry;
+        let next = std::mem::replace(&mut self.heads[owner as usize], entry);
+        *self.link_mut(entry) = Link { owner, next, previous: NONE, mark: NONE };
+        if next != NONE {
+            self.link_mut(next).previous = entry;
         }
-        self.heads[owner as usize] = entry;
+        self.live += 1;
         self.rows.set(entry, row)?;
         Ok(entry)
     }
 
     /// Drops an entry, whatever its weights. Not between a touch and [`settle`](Self::settle).
     pub fn remove(&mut self, entry: u32) {
-        let Link { owner, next, previous, .. } = self.links[entry as usize];
-        let hash = hash(owner, self.rows.get(entry));
-        if let Ok(found) = self.table.find_entry(spread(hash), |slot| slot.entry == entry) {
-            found.remove();
+        let Link { owner, next, previous, .. } = *self.link(entry);
+        if let Counting::Distinct { table, .. } = &mut self.counting {
+            let hash = hash(owner, self.rows.get(entry));
+            if let Ok(found) = table.find_entry(spread(hash), |slot| slot.entry == entry) {
+                found.remove();
+            }
         }
         match previous {
             NONE => self.heads[owner as usize] = next,
-            previous => self.links[previous as usize].next = next,
+            previous => self.link_mut(previous).next = next,
         }
         if next != NONE {
-            self.links[next as usize].previous = previous;
+            self.link_mut(next).previous = previous;
         }
+        self.live -= 1;
         self.rows.clear(entry);
         self.free.push(entry);
     }
@@ -293,6 +379,46 @@ mod tests {
                 let expected: BTreeMap<_, _> = expected.iter().map(|(k, w)| (k.clone(), w.to_vec())).collect();
                 assert_eq!(held, expected, "seed {seed}");
                 assert_eq!(set.len(), expected.len(), "seed {seed}");
+            }
+        }
+    }
+    #[test]
+    fn equal_rows_apart_are_as_many_as_came() {
+        for seed in 0..20 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut set = Multiset::of_inserts((seed % 2 == 0).then_some(3));
+            let mut expected: BTreeMap<(u32, Vec<u8>), i64> = BTreeMap::new();
+            for _tick in 0..60 {
+                for _ in 0..random.random_range(0..40) {
+                    let (owner, row) = (random.random_range(0..8), vec![random.random_range(0..4u8); 3]);
+                    let stays = random.random_bool(0.9);
+                    set.touch(owner, &row, owner).expect("a short row")[0] += i64::from(stays);
+                    *expected.entry((owner, row)).or_default() += i64::from(stays);
+                }
+                let new = |touched: &Touched| set.weights_before(touched.entry) == [0];
+                assert!(set.touched().iter().all(new), "seed {seed}");
+                set.settle();
+                if random.random_bool(0.3) {
+                    let owner = random.random_range(0..8);
+                    let one = set.entries(owner).nth(2);
+                    if random.random_bool(0.5) {
+                        set.remove_owner(owner);
+                        expected.retain(|(o, _), _| *o != owner);
+                    } else if let Some(entry) = one {
+                        *expected.get_mut(&(owner, set.row(entry).to_vec())).expect("a row that came") -= 1;
+                        set.remove(entry);
+                    }
+                }
+                expected.retain(|_, count| *count != 0);
+                let mut held: BTreeMap<(u32, Vec<u8>), i64> = BTreeMap::new();
+                for owner in 0..8 {
+                    for entry in set.entries(owner) {
+                        assert_eq!((set.weights(entry), set.weights_before(entry)), ([1].as_slice(), [1].as_slice()));
+                        *held.entry((owner, set.row(entry).to_vec())).or_default() += 1;
+                    }
+                }
+                assert_eq!(held, expected, "seed {seed}");
+                assert_eq!(set.len() as i64, expected.values().sum::<i64>(), "seed {seed}");
             }
         }
     }

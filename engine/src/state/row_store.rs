@@ -1,6 +1,6 @@
 //! Byte rows by number: the memory under keys, kept rows and kept accumulator states.
 //!
-//! Rows of one width lie side by side. Rows of any width lie in chunks, each behind a header that names its number, so a
+//! Rows of one width lie side by side, in pages. Rows of any width lie in chunks, each behind a header that names its number, so a
 //! chunk that is mostly dead can be emptied alone: work is bounded by a chunk, never by the whole store.
 //!
 //! ```text
@@ -8,6 +8,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::state::paged::Paged;
 
 const HEADER_BYTES: usize = 8;
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -29,7 +30,7 @@ impl RowStore {
     /// A store for rows of `width` bytes, or of any width.
     pub fn new(width: Option<usize>) -> Self {
         match width {
-            Some(width) => Self::Fixed(FixedRows { width, bytes: Vec::new() }),
+            Some(width) => Self::Fixed(FixedRows { width, bytes: Paged::of_groups(width) }),
             None => Self::Chunked(ChunkedRows::default()),
         }
     }
@@ -63,7 +64,7 @@ impl RowStore {
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Fixed(rows) => rows.bytes.capacity(),
+            Self::Fixed(rows) => rows.bytes.bytes(),
             Self::Chunked(rows) => rows.bytes(),
         }
     }
@@ -73,7 +74,7 @@ impl RowStore {
 #[derive(Debug)]
 pub struct FixedRows {
     width: usize,
-    bytes: Vec<u8>,
+    bytes: Paged<u8>,
 }
 
 impl FixedRows {
@@ -81,17 +82,15 @@ impl FixedRows {
         if row.len() != self.width {
             return Err(Error::internal(format!("a row of {} bytes in a store of {}", row.len(), self.width)));
         }
-        let start = number as usize * self.width;
-        if self.bytes.len() < start + self.width {
-            self.bytes.resize(start + self.width, 0);
+        self.bytes.grow(number, self.width, 0);
+        if let Some(place) = self.bytes.get_mut(number, self.width) {
+            place.copy_from_slice(row);
         }
-        self.bytes[start..start + self.width].copy_from_slice(row);
         Ok(())
     }
 
     fn get(&self, number: u32) -> &[u8] {
-        let start = number as usize * self.width;
-        self.bytes.get(start..start + self.width).unwrap_or_default()
+        self.bytes.get(number, self.width).unwrap_or_default()
     }
 }
 

@@ -157,6 +157,7 @@ impl JoinOperator {
             let Some(bytes) = &row_bytes else { continue };
             let tag = rows.times.len() as u32;
             rows.times.push(time);
+            // Rows that are kept apart were saved one by one.
             rows.rows.touch(slot, bytes.row(row).data(), tag)?[0] = weight;
         }
         if !self.spec.drops_keys() {

@@ -8,10 +8,9 @@ impl JoinOperator {
     pub fn explain(&self, bounded: [bool; 2]) -> String {
         let spec = &self.spec;
         let cost = match (spec.inputs[LEFT].keys, spec.visits_pairs()) {
-            (0, true) => format!(
-                "delta times the other side, of which the smaller may hold {} different rows",
-                spec.nested_rows_max
-            ),
+            (0, true) => {
+                format!("delta times the other side, of which the smaller may hold {} rows", spec.nested_rows_max)
+            }
             (0, false) => "delta, and a whole side when the other becomes empty or ceases to be".into(),
             (_, true) if spec.residual.is_some() => "delta + rows of the same key".into(),
             (_, true) => "delta + matches".into(),

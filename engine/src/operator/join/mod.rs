@@ -61,9 +61,11 @@ impl JoinOperator {
     /// `Internal` if `spec` contradicts itself; `Unsupported` if a column's type has no row format.
     pub fn try_new(spec: JoinSpec) -> Result<Self> {
         spec.check()?;
+        // Where only one side's rows can go, equal rows of the other would let a pair come and go in one tick.
+        let counted = spec.inputs.iter().any(|input| input.weighted);
         let side = |side: usize| {
             let types = spec.inputs[side].columns().iter().map(|field| field.data_type().clone());
-            Ok::<_, Error>(Side::new(RowCodec::try_new(types.collect())?))
+            Ok::<_, Error>(Side::new(RowCodec::try_new(types.collect())?, counted))
         };
         let degrees = |side| spec.counts_matches(side).then(Degrees::default);
         Ok(Self {
@@ -87,7 +89,7 @@ impl JoinOperator {
             return Ok(());
         }
         Err(Error::data(format!(
-            "a join without an equality between its sides may hold {} different rows on its smaller side, and now has \
+            "a join without an equality between its sides may hold {} rows on its smaller side, and now has \
              {smaller}: add an equality to its condition, or narrow one side",
             self.spec.nested_rows_max,
         )))

@@ -28,9 +28,11 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub fn new(codec: RowCodec) -> Self {
+    /// No rows yet; `counted` if equal rows are to be one entry with a weight.
+    pub fn new(codec: RowCodec, counted: bool) -> Self {
+        let width = codec.fixed_width();
         Self {
-            rows: Multiset::new(1, codec.fixed_width()),
+            rows: if counted { Multiset::new(1, width) } else { Multiset::of_inserts(width) },
             codec,
             past: PastIndex::default(),
             total: 0,

@@ -61,14 +61,14 @@ fn a_join_without_keys_stops_when_both_sides_are_large() {
     let mut spec = plan.spec();
     spec.nested_rows_max = 10;
     let mut join = JoinOperator::try_new(spec).expect("a sound plan");
-    let rows = |side: usize, count: i64| {
-        let rows: Vec<_> = (0..count).map(|value| (row(0, value, 0), 1)).collect();
+    let rows = |side: usize, from: i64, to: i64| {
+        let rows: Vec<_> = (from..to).map(|value| (row(0, value, 0), 1)).collect();
         delta(&plan, side, &rows)
     };
     let tick = TickContext::default();
-    join.step(vec![vec![rows(0, 100)], vec![rows(1, 10)]], &tick).expect("one side is small");
-    let error = join.step(vec![vec![], vec![rows(1, 11)]], &tick).expect_err("both are large");
-    assert!(error.to_string().contains("may hold 10 different rows on its smaller side, and now has 11"), "{error}");
+    join.step(vec![vec![rows(0, 0, 100)], vec![rows(1, 0, 10)]], &tick).expect("one side is small");
+    let error = join.step(vec![vec![], vec![rows(1, 10, 11)]], &tick).expect_err("both are large");
+    assert!(error.to_string().contains("may hold 10 rows on its smaller side, and now has 11"), "{error}");
 }
 
 #[test]
