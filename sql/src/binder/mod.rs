@@ -16,6 +16,7 @@ pub(crate) mod one_answer;
 mod operator;
 mod parameters;
 mod rewrite;
+mod row;
 mod settle;
 
 pub use rewrite::{visible, visible_text};

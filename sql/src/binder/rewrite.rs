@@ -11,6 +11,7 @@
 //! - A number's exponent is worked in, or makes it double precision if numeric cannot hold it.
 //! - `row_number()` and its like are bigint.
 //! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
+//! - Rows are compared field by field ([`super::row`]), and `SIMILAR TO` becomes a regular expression ([`crate::functions::similar`]).
 //! - ASOF joins become joins whose condition on time is marked ([`crate::asof`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
@@ -24,7 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::literal::Decimal;
-use super::{UNNAMED, names};
+use super::{UNNAMED, names, row};
 use crate::SqlError;
 use crate::asof::syntax as asof;
 use crate::error::Located;
@@ -226,7 +227,16 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
         }
         Expr::TypedString(typed) => Ok(bytes_of(&Expr::Value(typed.value.clone()), &typed.data_type)),
         Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Ok(exponent(number)),
-        _ => Ok(None),
+        Expr::SimilarTo { negated, expr, pattern, escape_char } => {
+            let mut arguments = vec![pattern.as_ref().clone()];
+            arguments.extend(escape_char.clone().map(Expr::Value));
+            Ok(Some(Expr::Nested(Box::new(Expr::BinaryOp {
+                left: expr.clone(),
+                op: if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch },
+                right: Box::new(call(functions::similar::NAME, arguments)),
+            }))))
+        }
+        _ => row::replacement(expr),
     }
 }
 

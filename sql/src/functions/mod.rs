@@ -11,6 +11,7 @@ pub mod interval;
 pub mod local_day;
 pub mod now;
 pub mod round;
+pub mod similar;
 pub mod text;
 pub mod timezone;
 pub mod to_char;
@@ -70,6 +71,7 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
         ScalarUDF::from(hop_starts::HopStarts::default()),
         ScalarUDF::from(interval::IntervalLength::default()),
         ScalarUDF::from(interval::LengthInterval::default()),
+        ScalarUDF::from(similar::SimilarToEscape::default()),
         ScalarUDF::from(text::Text::default()),
         ScalarUDF::from(timezone::Timezone::default()),
         ScalarUDF::from(to_char::ToChar::default()),
