@@ -2,6 +2,7 @@
 //!
 //! Rows become bytes once, in [`row_codec`]; everything below works on bytes:
 //! [`row_store`] holds them by number, [`key_index`] numbers keys, [`multiset`] counts rows under each key.
+//! [`size`] reckons what they take before they are there.
 //! [`canonical`] makes equal floats equal bytes, and [`key_group`] deals keys to partitions.
 
 pub mod canonical;
@@ -11,3 +12,4 @@ pub mod last_row;
 pub mod multiset;
 pub mod row_codec;
 pub mod row_store;
+pub mod size;

@@ -12,7 +12,9 @@ use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::error::Result;
 use crate::state::key_index::{spread, too_many};
+use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::{grown, hashed};
 
 /// The end of a list, and the mark of an entry not touched in this tick.
 const NONE: u32 = u32::MAX;
@@ -167,6 +169,12 @@ impl Multiset {
     /// True if no row is held.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// What a row of `codec` with `width` weights comes to.
+    pub fn bytes_each(width: usize, codec: &RowCodec) -> usize {
+        let grows = size_of::<Link>() + width * size_of::<i64>() + size_of::<u32>();
+        hashed(size_of::<Slot>()) + codec.stored_bytes() + grown(grows)
     }
 
     /// Bytes allocated.

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::state::size::grown;
 
 const HEADER_BYTES: usize = 8;
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -57,6 +58,14 @@ impl RowStore {
     pub fn clear(&mut self, number: u32) {
         if let Self::Chunked(rows) = self {
             rows.clear(number);
+        }
+    }
+
+    /// What a row of `length` bytes comes to in a store for rows of `width` bytes, or of any width.
+    pub fn bytes_each(width: Option<usize>, length: usize) -> usize {
+        match width {
+            Some(width) => grown(width),
+            None => HEADER_BYTES + length + grown(size_of::<Place>()),
         }
     }
 

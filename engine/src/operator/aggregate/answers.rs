@@ -68,6 +68,11 @@ impl Answers {
         slots.iter().for_each(|slot| self.present.clear(*slot));
     }
 
+    /// What an answer comes to.
+    pub fn bytes_each(&self) -> usize {
+        RowStore::bytes_each(None, self.codec.row_bytes())
+    }
+
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         self.present.bytes() + self.before.capacity() + self.before_ends.capacity() * size_of::<usize>()

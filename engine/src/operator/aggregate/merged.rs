@@ -191,6 +191,11 @@ impl CallState for MergedState {
         self.states.bytes() + self.answers.as_ref().map_or(0, Answers::bytes)
     }
 
+    fn bytes_each_group(&self) -> usize {
+        let state = RowStore::bytes_each(None, self.codec.row_bytes());
+        state + self.answers.as_ref().map_or(0, Answers::bytes_each)
+    }
+
     fn explain(&self) -> Vec<CallPlan> {
         vec![CallPlan { path: "merged state", cost: "touched groups", keeps: "one accumulator state" }]
     }
