@@ -86,7 +86,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// What each view's plan says it keeps, for the units there has been room for; and what it keeps.
+    /// What each view's plan says it keeps, for the units there are; and what it keeps.
     fn reckoned(&self) -> Result<BTreeMap<String, (usize, usize)>, String> {
         let mut all = BTreeMap::new();
         for view in &self.views {
@@ -96,7 +96,7 @@ impl Workload {
             for operator in &state.operators {
                 let held = held.iter().find(|(id, _)| *id == operator.id).map(|(_, held)| held.as_slice());
                 let parts = operator.parts.iter().zip(held.unwrap_or_default());
-                reckoned += parts.map(|(part, held)| part.bytes_each * held.room).sum::<usize>();
+                reckoned += parts.map(|(part, held)| part.estimate(*held)).sum::<usize>();
             }
             let counted = held.iter().flat_map(|(_, held)| held).map(|held| held.bytes).sum();
             all.insert(view.name.clone(), (reckoned, counted));

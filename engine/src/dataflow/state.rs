@@ -17,6 +17,7 @@ use super::runtime::OperatorId;
 use super::scan::DeltaScanExec;
 use crate::error::{Error, Result};
 use crate::operator::state_bound::{Growth, StatePart};
+use crate::state::size::UnitBytes;
 use crate::view::MaterializedView;
 
 /// What one operator keeps.
@@ -49,7 +50,7 @@ impl PlanState {
         let mut operators = Vec::new();
         let growth = walk(execution.plan(), &mut operators)?;
         let bytes_each = MaterializedView::row_bytes_each(&dataflow.schema, dataflow.append_only);
-        let rows = StatePart::new("a row of the view", "rows of the view", growth, bytes_each);
+        let rows = StatePart::new("a row of the view", "rows of the view", growth, UnitBytes::passing(bytes_each));
         Ok(Self { operators, rows })
     }
 

@@ -11,6 +11,7 @@ use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{KEY_GROUP_COLUMN, Operator, SavedState, TickContext};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
+use crate::state::size::UnitBytes;
 
 /// The table that says that the rows came, by having a row.
 const CAME_TABLE: &str = "came";
@@ -33,7 +34,7 @@ impl ConstantOperator {
     pub fn state_bound(&self) -> StateBound {
         let rows: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
         let bytes_each = self.state_bytes() / rows.max(1);
-        let part = StatePart::new("a row", format!("{rows}"), Growth::Constant, bytes_each);
+        let part = StatePart::new("a row", format!("{rows}"), Growth::Constant, UnitBytes::lasting(bytes_each));
         StateBound { parts: vec![part], output: Growth::Constant }
     }
 }

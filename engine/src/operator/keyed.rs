@@ -15,7 +15,7 @@ use crate::state::canonical::canonical_columns;
 use crate::state::key_group::key_groups;
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// The table that rows under keys are saved in.
 pub(super) const ROWS_TABLE: &str = "rows";
@@ -130,8 +130,8 @@ impl Keys {
     }
 
     /// What a key comes to.
-    pub fn bytes_each(&self) -> usize {
-        KeyIndex::bytes_each(&self.codec, self.monotone.is_some()) + grown(size_of::<bool>())
+    pub fn bytes_each(&self) -> UnitBytes {
+        KeyIndex::bytes_each(&self.codec, self.monotone.is_some()) + UnitBytes::lasting(grown(size_of::<bool>()))
     }
 
     /// Bytes allocated.

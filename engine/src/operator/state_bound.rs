@@ -4,6 +4,8 @@
 //! operator says what bounds the number of units ([`Growth`]), what a unit takes, and, at work, how many there are ([`Held`]).
 //! What bounds a part follows from what comes in: the growth of the rows an input adds up to.
 
+use crate::state::size::UnitBytes;
+
 /// How the number of units changes as input comes, from the tightest bound to none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Growth {
@@ -56,12 +58,20 @@ pub struct StatePart {
     pub growth: Growth,
     /// What a unit takes, reckoned from the types ([`crate::state::size`]).
     pub bytes_each: usize,
+    /// What of that stays allocated when a unit has gone.
+    pub bytes_gone: usize,
 }
 
 impl StatePart {
     /// A part.
-    pub fn new(unit: impl Into<String>, count: impl Into<String>, growth: Growth, bytes_each: usize) -> Self {
-        Self { unit: unit.into(), count: count.into(), growth, bytes_each }
+    pub fn new(unit: impl Into<String>, count: impl Into<String>, growth: Growth, bytes: UnitBytes) -> Self {
+        let UnitBytes { there, gone } = bytes;
+        Self { unit: unit.into(), count: count.into(), growth, bytes_each: there, bytes_gone: gone }
+    }
+
+    /// The bytes of so many units as they were reckoned.
+    pub fn estimate(&self, held: Held) -> usize {
+        held.units * self.bytes_each + held.room.saturating_sub(held.units) * self.bytes_gone
     }
 }
 

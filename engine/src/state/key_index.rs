@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use crate::error::{Error, Result};
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
-use crate::state::size::{grown, hashed};
+use crate::state::size::{UnitBytes, grown, hashed};
 
 /// Part of no format: hashes stay in memory.
 const SEED: u64 = 0x6b65_7973;
@@ -191,9 +191,14 @@ impl KeyIndex {
     }
 
     /// What a key of `codec` comes to; `sections` if keys close.
-    pub fn bytes_each(codec: &RowCodec, sections: bool) -> usize {
-        let section = if sections { grown(size_of::<i64>()) } else { 0 };
-        hashed(size_of::<Entry>()) + codec.stored_bytes() + section
+    pub fn bytes_each(codec: &RowCodec, sections: bool) -> UnitBytes {
+        let entry = hashed(size_of::<Entry>());
+        codec.stored_bytes()
+            + match sections {
+                // A section's table goes with its last key.
+                true => UnitBytes::passing(entry) + UnitBytes::lasting(grown(size_of::<i64>())),
+                false => UnitBytes::lasting(entry),
+            }
     }
 }
 

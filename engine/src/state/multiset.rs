@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::state::key_index::{spread, too_many};
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
-use crate::state::size::{grown, hashed};
+use crate::state::size::{UnitBytes, grown, hashed};
 
 /// The end of a list, and the mark of an entry not touched in this tick.
 const NONE: u32 = u32::MAX;
@@ -172,9 +172,9 @@ impl Multiset {
     }
 
     /// What a row of `codec` with `width` weights comes to.
-    pub fn bytes_each(width: usize, codec: &RowCodec) -> usize {
+    pub fn bytes_each(width: usize, codec: &RowCodec) -> UnitBytes {
         let grows = size_of::<Link>() + width * size_of::<i64>() + size_of::<u32>();
-        hashed(size_of::<Slot>()) + codec.stored_bytes() + grown(grows)
+        codec.stored_bytes() + UnitBytes::lasting(hashed(size_of::<Slot>()) + grown(grows))
     }
 
     /// Bytes allocated.

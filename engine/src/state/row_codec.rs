@@ -10,7 +10,7 @@ use arrow::row::{RowConverter, RowParser, Rows, SortField};
 
 use crate::error::{Error, Result};
 use crate::state::row_store::RowStore;
-use crate::state::size::sample;
+use crate::state::size::{UnitBytes, sample};
 
 /// Turns rows of columns of fixed types into bytes and back.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl RowCodec {
     }
 
     /// What such a row takes in a [`RowStore`].
-    pub fn stored_bytes(&self) -> usize {
+    pub fn stored_bytes(&self) -> UnitBytes {
         RowStore::bytes_each(self.fixed_width(), self.row_bytes())
     }
 

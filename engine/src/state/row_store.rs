@@ -8,7 +8,7 @@
 //! ```
 
 use crate::error::{Error, Result};
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 const HEADER_BYTES: usize = 8;
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -62,10 +62,10 @@ impl RowStore {
     }
 
     /// What a row of `length` bytes comes to in a store for rows of `width` bytes, or of any width.
-    pub fn bytes_each(width: Option<usize>, length: usize) -> usize {
+    pub fn bytes_each(width: Option<usize>, length: usize) -> UnitBytes {
         match width {
-            Some(width) => grown(width),
-            None => HEADER_BYTES + length + grown(size_of::<Place>()),
+            Some(width) => UnitBytes::lasting(grown(width)),
+            None => UnitBytes::passing(HEADER_BYTES + length) + UnitBytes::lasting(grown(size_of::<Place>())),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Fixed widths are exact; what a text or a list holds is a stated guess. Memory that grows by doubling is between once and
 //! twice what is used of it, so it is reckoned at the root of two, which is off by no more than that factor either way.
 
+use std::iter::Sum;
+use std::ops::Add;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, GenericListArray, OffsetSizeTrait, StringArray, StructArray, new_null_array};
@@ -11,14 +13,49 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use datafusion::common::ScalarValue;
 
-/// Bytes that a text or a byte string is taken to have.
-pub const TEXT_BYTES_GUESS: usize = 24;
+/// Bytes that a text or a byte string is taken to have: what PostgreSQL's planner takes where it has no statistics.
+pub const TEXT_BYTES_GUESS: usize = 32;
 
 /// Items that a list is taken to have.
 pub const LIST_ITEMS_GUESS: usize = 4;
 
 /// Bytes that a string view has in place; longer texts lie elsewhere.
 const VIEW_BYTES_INLINE: usize = 12;
+
+/// What a unit of state takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnitBytes {
+    /// While it is there.
+    pub there: usize,
+    /// What of that stays allocated when it has gone, for the next.
+    pub gone: usize,
+}
+
+impl UnitBytes {
+    /// Memory that stays for the next unit.
+    pub fn lasting(bytes: usize) -> Self {
+        Self { there: bytes, gone: bytes }
+    }
+
+    /// Memory that goes with the unit.
+    pub fn passing(bytes: usize) -> Self {
+        Self { there: bytes, gone: 0 }
+    }
+}
+
+impl Add for UnitBytes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { there: self.there + other.there, gone: self.gone + other.gone }
+    }
+}
+
+impl Sum for UnitBytes {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
 
 /// What `bytes` in a vector that doubles when it is full come to.
 pub fn grown(bytes: usize) -> usize {

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use engine::dataflow::state::PlanState;
 use engine::operator::state_bound::{Growth, Held, StatePart};
 use engine::row_error::row_errors_schema;
+use engine::state::size::UnitBytes;
 use engine::view::{MaterializedView, ViewReading};
 use sql::binder::visible_text;
 use sql::parser::{option_places, parse, with_option};
@@ -43,7 +44,7 @@ impl Line {
             growth: Some(part.growth),
             bytes_each: Some(part.bytes_each),
             held,
-            estimate: held.map(|held| held.room * part.bytes_each),
+            estimate: held.map(|held| part.estimate(held)),
         }
     }
 }
@@ -71,7 +72,7 @@ pub(super) fn explain(state: &PlanState, running: Option<&Running<'_>>, budget: 
     lines.push(Line::of_part("View".into(), &state.rows, running.map(|running| of_rows(running.view))));
     if let Some(errors) = running.and_then(|running| running.errors) {
         let bytes_each = MaterializedView::row_bytes_each(&row_errors_schema(), false);
-        let part = StatePart::new("a row left out", "rows left out", state.rows.growth, bytes_each);
+        let part = StatePart::new("a row left out", "rows left out", state.rows.growth, UnitBytes::passing(bytes_each));
         lines.push(Line::of_part("Errors".into(), &part, Some(of_rows(errors))));
     }
     let held = lines.iter().filter_map(|line| line.held).map(|held| held.bytes).sum();
@@ -123,8 +124,8 @@ pub(super) fn notice(create: &CreateMaterializedView, planned: &PlannedView) -> 
     let Some((operator, part)) = planned.state.unbounded() else { return Ok(None) };
     let (view, operator) = (&create.name, visible_text(&operator.name));
     let detail = format!(
-        "It keeps {} for {}, which come with rows that are never taken back, and no time ends them.",
-        part.unit, part.count
+        "It grows with {} ({} each), which come with rows that are never taken back, and which no time ends.",
+        part.count, part.unit
     );
     let ways = "group by a window of the event time, end rows by a condition on now()";
     match create.max_state {

@@ -136,6 +136,10 @@ impl Database {
                         tracing::warn!(view = %name, %error, "a view comes back as one that has failed");
                         engine.stage_failed_view(name, dataflow, error.to_string())
                     }
+                    Err(error) if error.kind() == ErrorKind::Limit => {
+                        let message = format!("materialized view \"{name}\" cannot be built");
+                        Err(engine::Error::new(ErrorKind::Limit, message).with_source(error))
+                    }
                     staged => staged,
                 }
             };

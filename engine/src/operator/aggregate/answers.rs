@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use crate::error::Result;
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::UnitBytes;
 
 /// One answer a slot, and during a tick the one that each tick group had before.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl Answers {
     }
 
     /// What an answer comes to.
-    pub fn bytes_each(&self) -> usize {
+    pub fn bytes_each(&self) -> UnitBytes {
         RowStore::bytes_each(None, self.codec.row_bytes())
     }
 

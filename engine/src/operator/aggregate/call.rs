@@ -9,6 +9,7 @@ use super::batch::TickBatch;
 use super::hop::Expansion;
 use crate::error::{Error, Result};
 use crate::operator::state_bound::Held;
+use crate::state::size::UnitBytes;
 
 /// The groups that a tick touched.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +76,7 @@ pub(super) trait CallState: Debug + Send {
     fn bytes(&self) -> usize;
 
     /// What is kept for each group comes to, reckoned from the types; kept values are not among it.
-    fn bytes_each_group(&self) -> usize;
+    fn bytes_each_group(&self) -> UnitBytes;
 
     /// The values kept under groups, if any are: what one comes to, and how many there are.
     fn kept_values(&self) -> Option<KeptValues> {
@@ -103,7 +104,7 @@ pub(super) struct KeptValues {
     /// One of them, with its article.
     pub unit: &'static str,
     /// What one comes to, reckoned from the types.
-    pub bytes_each: usize,
+    pub bytes_each: UnitBytes,
     /// How many there are, and their bytes.
     pub held: Held,
 }

@@ -18,6 +18,7 @@ use crate::operator::state_bound::Held;
 use crate::state::canonical::canonical_columns;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// Calls that share a table have one bit each.
 pub(super) const CALLS_MAX: usize = 63;
@@ -229,7 +230,7 @@ impl CallState for DistinctState {
         self.values.bytes() + self.calls.iter().map(|call| call.kernel.bytes()).sum::<usize>()
     }
 
-    fn bytes_each_group(&self) -> usize {
+    fn bytes_each_group(&self) -> UnitBytes {
         self.calls.iter().map(|call| call.kernel.bytes_each_group()).sum()
     }
 

@@ -7,6 +7,7 @@ use super::hop::Hopper;
 use super::interner::Interner;
 use super::{AggregateOperator, Emit};
 use crate::operator::state_bound::{Growth, Held, StateBound, StatePart};
+use crate::state::size::UnitBytes;
 
 impl AggregateOperator {
     /// One line for the state, then one a call: how it is computed, whether a tick costs as much as its delta or as the
@@ -56,7 +57,7 @@ impl AggregateOperator {
             (false, _) => "keys".into(),
         };
         let growth = if few { Growth::Constant } else { input };
-        let each_call: usize = self.calls.iter().map(|(call, _)| call.bytes_each_group()).sum();
+        let each_call: UnitBytes = self.calls.iter().map(|(call, _)| call.bytes_each_group()).sum();
         let bytes_each = self.groups.bytes_each() + each_call;
         let mut parts = vec![StatePart::new("a group", groups, growth.ended(ended), bytes_each)];
         for (call, answered) in &self.calls {
@@ -68,7 +69,7 @@ impl AggregateOperator {
             parts.push(StatePart::new(unit, count, input.ended(ended), kept.bytes_each));
         }
         let each: usize = self.interners().map(Interner::bytes_each).max().unwrap_or_default();
-        parts.push(StatePart::new("a group at work", "groups of a tick", Growth::Constant, each));
+        parts.push(StatePart::new("a group at work", "groups of a tick", Growth::Constant, UnitBytes::lasting(each)));
         // The rows that came out stay when their groups' state goes.
         StateBound { parts, output: growth }
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::state::key_group::key_groups;
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// Boolean keys of so many columns make at most 3^n groups, which is a number and not a growth.
 const FEW_KEYS: usize = 4;
@@ -187,8 +187,8 @@ impl Groups {
     }
 
     /// What a group comes to apart from its calls.
-    pub fn bytes_each(&self) -> usize {
-        KeyIndex::bytes_each(&self.codec, self.monotone_key.is_some()) + grown(size_of::<Group>())
+    pub fn bytes_each(&self) -> UnitBytes {
+        KeyIndex::bytes_each(&self.codec, self.monotone_key.is_some()) + UnitBytes::lasting(grown(size_of::<Group>()))
     }
 
     /// Whether the keys' types have so few values that all groups there can be are a few.

@@ -73,8 +73,9 @@ impl Interner {
         let keys = values.emit(EmitTo::All)?;
         // Emitting leaves the hash table as it was, and clearing it costs its capacity: a small tick must not pay for a
         // large one before it.
-        self.groups_kept = groups.saturating_mul(2).max(GROUPS_KEPT_MIN);
-        values.clear_shrink(self.groups_kept);
+        let kept_max = groups.saturating_mul(2).max(GROUPS_KEPT_MIN);
+        self.groups_kept = self.groups_kept.max(groups).min(kept_max);
+        values.clear_shrink(kept_max);
         let typed = keys.into_iter().zip(&self.fields);
         let typed =
             typed.map(

@@ -17,7 +17,7 @@ use super::typed::native::{Native, native_array, native_values};
 use super::typed::{byte_array, byte_column};
 use crate::error::Result;
 use crate::operator::state_bound::Held;
-use crate::state::size::{TEXT_BYTES_GUESS, grown};
+use crate::state::size::{TEXT_BYTES_GUESS, UnitBytes, grown};
 
 /// Values that can be read from a column, ordered, and made a column again.
 pub(super) trait Domain: Debug + Send + 'static {
@@ -301,12 +301,12 @@ impl<D: Domain> CallState for OrderedState<D> {
             + self.pending.capacity() * size_of::<(u32, D::Value, i64)>()
     }
 
-    fn bytes_each_group(&self) -> usize {
-        grown(size_of::<Option<D::Value>>())
+    fn bytes_each_group(&self) -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<Option<D::Value>>()))
     }
 
     fn kept_values(&self) -> Option<KeptValues> {
-        let bytes_each = Self::ENTRY_BYTES + D::heap_bytes_each();
+        let bytes_each = UnitBytes::passing(Self::ENTRY_BYTES + D::heap_bytes_each());
         Some(KeptValues { unit: "a value", bytes_each, held: Held::exactly(self.values.len(), self.value_bytes()) })
     }
 

@@ -21,6 +21,7 @@ use crate::operator::state_bound::Held;
 use crate::state::canonical::canonical_columns;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// Groups are evaluated together until they have this many rows, to bound what is decoded at once.
 const ROWS_AT_ONCE: usize = 32 << 10;
@@ -214,8 +215,8 @@ impl CallState for RetainedState {
         self.rows.bytes() + self.answers.as_ref().map_or(0, Answers::bytes)
     }
 
-    fn bytes_each_group(&self) -> usize {
-        self.answers.as_ref().map_or(0, Answers::bytes_each)
+    fn bytes_each_group(&self) -> UnitBytes {
+        self.answers.as_ref().map(Answers::bytes_each).unwrap_or_default()
     }
 
     fn kept_values(&self) -> Option<KeptValues> {

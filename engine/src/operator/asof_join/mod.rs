@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::state::canonical::canonical_columns;
 use crate::state::key_group::KEY_GROUPS;
 use crate::state::row_codec::RowCodec;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// The tables that the sides' rows are saved in.
 const TABLES: [&str; 2] = ["rows_left", "rows_right"];
@@ -109,7 +109,8 @@ impl AsofJoinOperator {
             let bytes_each = Timeline::row_bytes_each(&self.codecs[side]);
             StatePart::new(format!("a row of the {name} side"), count(name), growth(side), bytes_each)
         };
-        let key = StatePart::new("a key", of_keys, keys, self.keys.bytes_each() + grown(size_of::<Timeline>()));
+        let each_key = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<Timeline>()));
+        let key = StatePart::new("a key", of_keys, keys, each_key);
         StateBound { parts: vec![key, row(0, "left"), row(1, "right")], output: inputs[0] }
     }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// What an entry of a tree costs beside its row, estimated.
 const ENTRY_BYTES: usize = 72;
@@ -170,7 +171,7 @@ impl Timeline {
     }
 
     /// What a row of `codec` comes to.
-    pub fn row_bytes_each(codec: &RowCodec) -> usize {
-        codec.row_bytes() + ENTRY_BYTES
+    pub fn row_bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
     }
 }

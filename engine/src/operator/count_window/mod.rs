@@ -30,7 +30,7 @@ use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
 use crate::state::canonical::canonical_columns;
 use crate::state::key_group::key_groups;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// The table of the keys' counts.
 const COUNTS_TABLE: &str = "counts";
@@ -86,7 +86,7 @@ impl CountWindowOperator {
     /// of windows that are not final.
     pub fn state_bound(&self, input: Growth) -> StateBound {
         let (count, keys) = if self.spec.keys.is_empty() { ("1", Growth::Constant) } else { ("keys", input) };
-        let key = self.keys.bytes_each() + grown(size_of::<Queue>());
+        let key = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<Queue>()));
         let row = Queue::bytes_each(self.layout.codec());
         let rows = format!("rows within reach + up to {} x {count}", self.spec.rows);
         let parts = vec![

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// What an entry of the map costs beside its row, estimated.
 const ENTRY_BYTES: usize = 64;
@@ -122,7 +123,7 @@ impl Queue {
     }
 
     /// What a row of `codec` comes to.
-    pub fn bytes_each(codec: &RowCodec) -> usize {
-        codec.row_bytes() + ENTRY_BYTES
+    pub fn bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
     }
 }

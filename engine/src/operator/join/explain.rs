@@ -6,6 +6,7 @@ use super::JoinOperator;
 use super::side::Degrees;
 use super::spec::{JoinSpec, LEFT, RIGHT};
 use crate::operator::state_bound::{Growth, Held, StateBound, StatePart};
+use crate::state::size::UnitBytes;
 
 impl JoinOperator {
     /// One line for the join, then one for each side. `bounded` says which sides' rows the watermarks let go.
@@ -46,7 +47,7 @@ impl JoinOperator {
                 true => format!("{name} rows within reach"),
                 false => format!("{name} rows"),
             };
-            let degrees = if self.degrees[side].is_some() { Degrees::bytes_each() } else { 0 };
+            let degrees = if self.degrees[side].is_some() { Degrees::bytes_each() } else { UnitBytes::default() };
             let bytes_each = self.sides[side].bytes_each(!past && timed(side)) + degrees;
             parts.push(StatePart::new(format!("a row of the {name} side"), count, growth(side), bytes_each));
         }

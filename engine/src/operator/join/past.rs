@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::state::key_index::NEVER;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// Live entries by their time.
 #[derive(Debug, Default)]
@@ -80,8 +80,8 @@ impl PastIndex {
     }
 
     /// What an entry comes to that shares its time with no other.
-    pub fn bytes_each() -> usize {
-        BUCKET_BYTES + BUCKET_BYTES_MIN + grown(size_of::<(i64, u32)>())
+    pub fn bytes_each() -> UnitBytes {
+        UnitBytes::passing(BUCKET_BYTES + BUCKET_BYTES_MIN) + UnitBytes::lasting(grown(size_of::<(i64, u32)>()))
     }
 }
 

@@ -8,7 +8,7 @@ use super::past::PastIndex;
 use crate::error::Result;
 use crate::state::multiset::{Multiset, Touched};
 use crate::state::row_codec::RowCodec;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// No row: its columns are NULL.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -106,8 +106,9 @@ impl Side {
     }
 
     /// What a row comes to; `past` if rows are dropped one by one.
-    pub fn bytes_each(&self, past: bool) -> usize {
-        Multiset::bytes_each(1, &self.codec) + if past { PastIndex::bytes_each() } else { 0 }
+    pub fn bytes_each(&self, past: bool) -> UnitBytes {
+        let past = if past { PastIndex::bytes_each() } else { UnitBytes::default() };
+        Multiset::bytes_each(1, &self.codec) + past
     }
 
     pub fn bytes(&self) -> usize {
@@ -168,8 +169,8 @@ impl Degrees {
     }
 
     /// What a row's number of matches comes to.
-    pub fn bytes_each() -> usize {
-        grown(size_of::<i64>() + size_of::<u32>())
+    pub fn bytes_each() -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<i64>() + size_of::<u32>()))
     }
 
     pub fn bytes(&self) -> usize {

@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 use crate::error::Result;
 use crate::operator::keyed::retraction_without_insert;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// What an entry of the map of rows costs beside the row, estimated.
 const ENTRY_BYTES: usize = 72;
@@ -178,13 +179,13 @@ impl Sessions {
     }
 
     /// What a row of `codec` comes to.
-    pub fn row_bytes_each(codec: &RowCodec) -> usize {
-        codec.row_bytes() + ENTRY_BYTES
+    pub fn row_bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
     }
 
     /// What a session comes to besides its rows.
-    pub fn session_bytes_each() -> usize {
-        SESSION_BYTES
+    pub fn session_bytes_each() -> UnitBytes {
+        UnitBytes::passing(SESSION_BYTES)
     }
 
     /// Bytes allocated, tree nodes estimated.

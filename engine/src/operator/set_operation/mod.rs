@@ -17,7 +17,7 @@ use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// Which rows of two inputs are answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
@@ -106,7 +106,7 @@ impl SetOperationOperator {
         let ended = self.spec.monotone_column.is_some();
         let count = if ended { "different rows of open windows" } else { "different rows of both sides" };
         let growth = inputs[0].max(inputs[1]).ended(ended);
-        let bytes_each = self.keys.bytes_each() + grown(size_of::<[i64; 2]>());
+        let bytes_each = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<[i64; 2]>()));
         let output = match self.spec.rule {
             SetRule::Intersect | SetRule::IntersectAll => inputs[0].paired(inputs[1]),
             SetRule::Except | SetRule::ExceptAll => inputs[0],

@@ -30,7 +30,7 @@ use crate::state::canonical::canonical_columns;
 use crate::state::key_index::NEVER;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// A row's weights: copies there are, and copies put out.
 const COPIES: usize = 0;
@@ -70,10 +70,11 @@ impl TemporalFilterOperator {
     /// not come.
     pub fn state_bound(&self, input: Growth) -> StateBound {
         let count = if self.ends { "rows until their time is over" } else { "rows until their time comes" };
-        let each_schedule = Schedule::bytes_each() + grown(size_of::<i64>());
+        let schedules = self.schedules.len();
+        let lasting = grown(size_of::<Place>()) + schedules * grown(size_of::<i64>());
         let bytes_each = Multiset::bytes_each(WEIGHTS, &self.codec)
-            + grown(size_of::<Place>())
-            + self.schedules.len() * each_schedule;
+            + UnitBytes::lasting(lasting)
+            + UnitBytes::passing(schedules * Schedule::bytes_each());
         let parts = vec![StatePart::new("a row", count, input.ended(true), bytes_each)];
         StateBound { parts, output: input.ended(self.ends) }
     }

@@ -4,7 +4,7 @@ use super::ordered::OrderedRows;
 use super::{Kept, TopNOperator};
 use crate::operator::aggregate::Emit;
 use crate::operator::state_bound::{Growth, Held, StateBound, StatePart};
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 impl TopNOperator {
     /// One line: when it emits, what a tick costs, and what is kept.
@@ -51,10 +51,10 @@ impl TopNOperator {
     }
 
     /// What a group comes to besides its key: its one row, or the number of its rows.
-    fn group_bytes_each(&self) -> usize {
+    fn group_bytes_each(&self) -> UnitBytes {
         match &self.kept {
-            Kept::First(_) => self.layout.codec().stored_bytes() + grown(size_of::<bool>()),
-            Kept::Ordered(_) => grown(size_of::<i64>()),
+            Kept::First(_) => self.layout.codec().stored_bytes() + UnitBytes::lasting(grown(size_of::<bool>())),
+            Kept::Ordered(_) => UnitBytes::lasting(grown(size_of::<i64>())),
         }
     }
 

@@ -11,6 +11,7 @@ use super::spec::{Rank, TopNSpec};
 use crate::error::Result;
 use crate::operator::keyed::retraction_without_insert;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 const SLOT_BYTES: usize = 4;
 /// What an entry of the map costs beside its row, estimated.
@@ -199,8 +200,8 @@ impl OrderedRows {
     }
 
     /// What a row of `codec` comes to.
-    pub fn bytes_each(codec: &RowCodec) -> usize {
-        SLOT_BYTES + codec.row_bytes() + ENTRY_BYTES
+    pub fn bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(SLOT_BYTES + codec.row_bytes() + ENTRY_BYTES)
     }
 
     fn group(&self, slot: u32) -> impl DoubleEndedIterator<Item = (&Box<[u8]>, &Entry)> {

@@ -26,7 +26,7 @@ use super::batch::TickBatch;
 use super::call::{CallPlan, CallState, TouchedGroups, retraction_without_insert};
 use super::hop::Expansion;
 use crate::error::Result;
-use crate::state::size::grown;
+use crate::state::size::{UnitBytes, grown};
 
 /// How one function folds rows into cells and reads answers from them.
 pub(super) trait Kernel: Debug + Send + 'static {
@@ -201,8 +201,8 @@ impl<K: Kernel> CallState for TypedState<K> {
             + self.heap_bytes
     }
 
-    fn bytes_each_group(&self) -> usize {
-        grown(size_of::<K::Cell>()) + self.kernel.heap_bytes_each()
+    fn bytes_each_group(&self) -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<K::Cell>())) + UnitBytes::passing(self.kernel.heap_bytes_each())
     }
 
     fn explain(&self) -> Vec<CallPlan> {
