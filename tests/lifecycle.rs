@@ -17,6 +17,8 @@ mod joining;
 mod long_statements;
 #[path = "lifecycle/stacked.rs"]
 mod stacked;
+#[path = "lifecycle/state.rs"]
+mod state;
 #[path = "lifecycle/tables.rs"]
 mod tables;
 

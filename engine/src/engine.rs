@@ -288,6 +288,21 @@ impl Engine {
         }
     }
 
+    /// Stages a view that has failed already: one that was there before a restart, and takes more memory than it may. It has no
+    /// rows, reads nothing and says why.
+    ///
+    /// # Errors
+    /// `Unsupported` for a plan that cannot be executed, `Unavailable` if the engine has stopped.
+    pub fn stage_failed_view(&self, name: &str, dataflow: &Dataflow, cause: String) -> Result<StagedView> {
+        let mut view = RunningView::try_new(dataflow, &self.config)?;
+        view.fail(cause);
+        let (used, backfills, opened) = Default::default();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let new = NewView { name: name.to_owned(), view, used, backfills, changes: None, opened, cancelled };
+        self.ask(|reply| Command::StageView(Box::new(new), reply))?;
+        Ok(StagedView { name: name.to_owned(), commands: self.commands.lock().clone(), done: false })
+    }
+
     /// Where a source that nobody has read yet begins: what its log dropped since it was created is not missed.
     fn start_still_kept(&self, name: &str, known: &Known) -> Result<Offsets> {
         let mut start = known.start.clone();

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The thing exists already, or something still depends on it.
     Conflict,
+    /// A limit that the user set was reached; the user raises it, or asks for less.
+    Limit,
     /// The caller asked for the work to stop.
     Cancelled,
     /// A bug of ours.

@@ -8,6 +8,7 @@ use clap::Args;
 use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use serde::Deserialize;
+use sql::state_budget::StateBudget;
 
 /// The flags of `tidemark serve`.
 #[derive(Debug, Clone, Default, Args)]
@@ -49,6 +50,11 @@ pub struct ServeArgs {
     /// Rows that <source>_errors and <source>_late keep, each; older rows go, counts stay exact [default: 10000]
     #[arg(long, env = "TIDEMARK_QUARANTINE_ROWS_MAX", value_name = "ROWS")]
     pub quarantine_rows_max: Option<usize>,
+
+    /// What a view's state and rows may take that says nothing of it, unless its session does: an amount of memory such as
+    /// 2GB, `bounded` to refuse state that never shrinks, or 0 [default: 0]
+    #[arg(long, env = "TIDEMARK_MAX_VIEW_STATE", value_name = "MEMORY")]
+    pub max_view_state: Option<String>,
 
     /// Clients at most at a time [default: 500]
     #[arg(long, env = "TIDEMARK_CONNECTIONS_MAX", value_name = "N")]
@@ -102,6 +108,7 @@ struct ConfigFile {
     history_retention: Option<String>,
     parallelism: Option<usize>,
     quarantine_rows_max: Option<usize>,
+    max_view_state: Option<String>,
     connections_max: Option<usize>,
     password: Option<Secret>,
     log: Option<String>,
@@ -126,6 +133,8 @@ pub struct Config {
     pub parallelism: usize,
     /// Rows the quarantine tables keep.
     pub quarantine_rows_max: usize,
+    /// What a view may take that says nothing of it.
+    pub max_view_state: StateBudget,
     /// Clients at most.
     pub connections_max: usize,
     /// The password of user `tidemark`.
@@ -145,6 +154,7 @@ impl Default for Config {
             history_retention: Retention::default(),
             parallelism: 1,
             quarantine_rows_max: 10_000,
+            max_view_state: StateBudget::default(),
             connections_max: 500,
             password: None,
             log: "info".into(),
@@ -164,6 +174,9 @@ impl Config {
         let from_file = from_file.transpose().map_err(|e| format!("config key tick_interval: {e}"))?;
         let retention = file.history_retention.map(|text| text.parse::<Retention>());
         let retention = retention.transpose().map_err(|e| format!("config key history_retention: {e}"))?;
+        let budget = args.max_view_state.or(file.max_view_state).unwrap_or_default();
+        let budget = if budget.is_empty() { Ok(default.max_view_state) } else { budget.parse::<StateBudget>() };
+        let max_view_state = budget.map_err(|e| format!("max_view_state: {}", e.message))?;
         let config = Self {
             pg_addr: args.pg_addr.or(file.pg_addr).unwrap_or(default.pg_addr),
             http_addr: args.http_addr.or(file.http_addr).unwrap_or(default.http_addr),
@@ -176,6 +189,7 @@ impl Config {
                 .quarantine_rows_max
                 .or(file.quarantine_rows_max)
                 .unwrap_or(default.quarantine_rows_max),
+            max_view_state,
             connections_max: args.connections_max.or(file.connections_max).unwrap_or(default.connections_max),
             password: args.password.or(file.password),
             log: args.log.or(file.log).unwrap_or(default.log),
@@ -236,6 +250,7 @@ mod tests {
             ("history_retention = \"long\"\n", "history_retention"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
+            ("max_view_state = \"much\"\n", "max_view_state"),
         ] {
             let error = Config::load(file(text)).expect_err(text);
             assert!(error.contains(named), "{error}");

@@ -46,6 +46,7 @@ impl Server {
         let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
         let front = PgConfig {
             connections_max: config.connections_max,
+            max_view_state: config.max_view_state,
             sessions: database.sessions().clone(),
             ..PgConfig::default()
         };

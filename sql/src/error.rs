@@ -57,6 +57,7 @@ impl SqlState {
     pub const BAD_COPY_FILE_FORMAT: Self = Self("22P04");
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
+    pub const CONFIGURATION_LIMIT_EXCEEDED: Self = Self("53400");
     pub const QUERY_CANCELED: Self = Self("57014");
     pub const CANNOT_CONNECT_NOW: Self = Self("57P03");
     pub const OUT_OF_MEMORY: Self = Self("53200");
@@ -143,6 +144,7 @@ impl From<Error> for SqlError {
             ErrorKind::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
             ErrorKind::Unavailable => SqlState::CONNECTION_FAILURE,
             ErrorKind::Conflict => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            ErrorKind::Limit => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             ErrorKind::Cancelled => SqlState::QUERY_CANCELED,
             ErrorKind::Internal => SqlState::INTERNAL_ERROR,
         };

@@ -21,6 +21,7 @@ pub mod parser;
 mod push_down_filter;
 pub mod rename;
 pub mod stack;
+pub mod state_budget;
 pub mod statement;
 pub mod types;
 pub mod window;

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast;
 use engine::source::StartPosition;
 
+use crate::state_budget::StateBudget;
 use crate::types;
 
 /// One statement of a query string.
@@ -386,6 +387,8 @@ pub struct CreateMaterializedView {
     pub emit: Emit,
     /// `WITH (on_error = …)`.
     pub on_error: OnError,
+    /// `WITH (max_state = …)`.
+    pub max_state: Option<StateBudget>,
 }
 
 /// What becomes of a row on which one of a view's expressions fails.
@@ -478,6 +481,8 @@ pub struct Explain {
     pub verbose: bool,
     /// `FORMAT JSON`.
     pub json: bool,
+    /// `STATE`: what would be kept to maintain it.
+    pub state: bool,
     /// What is explained.
     pub target: ExplainTarget,
 }

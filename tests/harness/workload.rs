@@ -16,6 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use engine::dataflow::Dataflow;
 use engine::dataflow::bound::PhysicalBound;
 use engine::dataflow::execution::ExecutionConfig;
+use engine::dataflow::state::PlanState;
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -54,6 +55,8 @@ pub struct Report {
     pub rows: BTreeMap<String, Vec<RecordBatch>>,
     /// Bytes of each view's operators at the end.
     pub state_bytes: BTreeMap<String, usize>,
+    /// Each view's state at the end: bytes as they were reckoned from its plan for so many units, and as counted.
+    pub reckoned: BTreeMap<String, (usize, usize)>,
     /// Records that were late, by source.
     pub late: BTreeMap<String, u64>,
     /// Ticks, and how many of them were compared.
@@ -83,6 +86,24 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// What each view's plan says it keeps, for the units there are; and what it keeps.
+    fn reckoned(&self) -> Result<BTreeMap<String, (usize, usize)>, String> {
+        let mut all = BTreeMap::new();
+        for view in &self.views {
+            let state = PlanState::of(&view.dataflow).map_err(text)?;
+            let held = self.core.views()[&view.name].execution.held();
+            let mut reckoned = 0;
+            for operator in &state.operators {
+                let held = held.iter().find(|(id, _)| *id == operator.id).map(|(_, held)| held.as_slice());
+                let parts = operator.parts.iter().zip(held.unwrap_or_default());
+                reckoned += parts.map(|(part, held)| part.estimate(*held)).sum::<usize>();
+            }
+            let counted = held.iter().flat_map(|(_, held)| held).map(|held| held.bytes).sum();
+            all.insert(view.name.clone(), (reckoned, counted));
+        }
+        Ok(all)
+    }
+
     /// Nothing read yet, every topic with so many partitions.
     ///
     /// # Errors
@@ -298,6 +319,7 @@ impl Drive {
         }
         let bytes = |(name, view): (&String, &RunningView)| (name.clone(), view.execution.state_bytes());
         workload.report.state_bytes = workload.core.views().iter().map(bytes).collect();
+        workload.report.reckoned = workload.reckoned()?;
         Ok(workload.report)
     }
 

@@ -215,3 +215,40 @@ fn views_over_views_come_back_under_their_present_names() {
     let error = bench.run("DROP SOURCE numbers").expect_err("it is read");
     assert!(error.contains("materialized view per_key depends on source numbers"), "{error}");
 }
+
+/// That it is over its budget is no reason for a restart to fail, nor for the others not to come back.
+#[test]
+fn a_view_over_its_budget_comes_back_as_one_that_failed() {
+    let mut bench = Bench::start();
+    bench.broker.create_topic("u", 1).expect("a new topic");
+    let source = format!(
+        "CREATE SOURCE u (k bigint) WITH (connector = 'kafka', bootstrap = '{}', topic = 'u') FORMAT JSON",
+        bench.broker.bootstrap()
+    );
+    bench.run(&source).expect("a topic that is there");
+    let budget = "WITH (max_state = '500kB') AS SELECT k, count(*) AS n FROM u GROUP BY k";
+    bench.run(&format!("CREATE MATERIALIZED VIEW big {budget}")).expect("an empty view");
+    bench.run("CREATE MATERIALIZED VIEW over AS SELECT count(*) AS keys FROM big").expect("a view over it");
+    let producer = Producer::new(bench.broker.bootstrap(), &ProducerOptions::default()).expect("good options");
+    for number in 0..20_000 {
+        let payload = format!("{{\"k\": {number}}}");
+        let record = OutgoingRecord { partition: Some(0), payload: Some(payload.as_bytes()), ..Default::default() };
+        producer.produce("u", record).expect("room");
+    }
+    producer.flush(Duration::from_secs(60)).expect("delivered");
+    let failed = |bench: &Bench| {
+        bench.flush();
+        let snapshot = bench.server().database.engine().snapshot();
+        ["big", "over"].map(|view| snapshot.view(view).and_then(|view| view.error.clone()).unwrap_or_default())
+    };
+    for _ in 0..2 {
+        let errors = failed(&bench);
+        assert!(errors.iter().all(|error| error.contains("its budget is 512000")), "{errors:?}");
+        assert_eq!(bench.value("SELECT sum(n) FROM a"), "20000");
+        assert!(bench.has("big") && bench.has("over"));
+        bench.restart();
+    }
+    bench.run(&format!("CREATE OR REPLACE MATERIALIZED VIEW big {}", budget.replace("500kB", "1GB"))).expect("room");
+    bench.flush();
+    assert_eq!(bench.value("SELECT * FROM over"), "20000");
+}

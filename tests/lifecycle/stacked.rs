@@ -13,13 +13,13 @@ use super::{Bench, RECORDS};
 
 impl Bench {
     /// Creates a view that others may read.
-    fn create_known(&mut self, name: &str, select: &str) {
+    pub(super) fn create_known(&mut self, name: &str, select: &str) {
         self.know(name, select);
         self.engine.create_view(name, &self.plan(name, select), &|| false).expect("a view that can be built");
     }
 
     /// Has the catalog know a view.
-    fn know(&mut self, name: &str, select: &str) {
+    pub(super) fn know(&mut self, name: &str, select: &str) {
         let text = super::create_text(name, select);
         let planned = run::plan(&self.catalog, &text).expect("a view that can be maintained");
         let parsed = sql::parser::parse(&text).expect("a statement").remove(0);

@@ -10,10 +10,12 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use super::exec::MakeOperator;
 use super::node::{AggregateNode, HopKey, HopWindows, LogicalCall};
+use super::state::one;
 use crate::delta;
 use crate::error::{Error, Result};
 use crate::operator::Operator;
 use crate::operator::aggregate::{self, AggregateCall, AggregateOperator, AggregateSpec, Emit, HopSpec};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// Makes the group aggregate of one plan node.
 #[derive(Debug)]
@@ -111,5 +113,9 @@ impl MakeOperator for AggregateMaker {
 
     fn explain(&self) -> Result<String> {
         Ok(AggregateOperator::try_new(self.spec.clone())?.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> Result<StateBound> {
+        Ok(AggregateOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

@@ -10,9 +10,11 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::operator_node;
 use super::runtime::OperatorId;
+use super::state::two;
 use crate::delta::without_weight;
 use crate::operator::Operator;
 use crate::operator::asof_join::{AsofJoinOperator, AsofJoinSpec, Closest};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// An ASOF join maintained incrementally.
 ///
@@ -88,5 +90,10 @@ impl MakeOperator for AsofJoinMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain(self.is_bounded))
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        let operator = AsofJoinOperator::try_new(self.spec.clone())?;
+        Ok(operator.state_bound(two(inputs)?, self.is_bounded))
     }
 }

@@ -12,6 +12,7 @@ use super::operator_node::operator_node;
 use super::runtime::OperatorId;
 use crate::operator::Operator;
 use crate::operator::constant::ConstantOperator;
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// VALUES, or the one row without columns of a SELECT without FROM: a leaf whose rows never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,5 +59,9 @@ impl MakeOperator for ConstantMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok("constant rows: emit once, cost: none, keeps: the rows of the view's text".to_owned())
+    }
+
+    fn state_bound(&self, _inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(ConstantOperator::new(self.schema.clone(), self.rows.clone()).state_bound())
     }
 }

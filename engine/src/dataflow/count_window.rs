@@ -10,11 +10,13 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::error::Error;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
 use crate::operator::count_window::{CountWindowOperator, CountWindowSpec};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// Rows with their windows of so many rows, maintained incrementally over append-only input.
 ///
@@ -99,5 +101,9 @@ impl MakeOperator for CountWindowMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(CountWindowOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

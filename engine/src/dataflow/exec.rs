@@ -27,6 +27,7 @@ use super::key_group_expr::KeyGroupExpr;
 use super::runtime::{OperatorId, TickRuntime};
 use crate::delta::Delta;
 use crate::error::Error;
+use crate::operator::state_bound::{Growth, StateBound};
 use crate::operator::{Operator, TickContext};
 use crate::row_error::{Failure, RowErrors};
 
@@ -52,6 +53,12 @@ pub trait MakeOperator: fmt::Debug + Send + Sync {
     /// # Errors
     /// As for [`make`](Self::make).
     fn explain(&self) -> crate::Result<String>;
+
+    /// What the operators keep, where the rows of their inputs grow like `inputs`, one each.
+    ///
+    /// # Errors
+    /// As for [`make`](Self::make).
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound>;
 }
 
 /// A stateful operator in a physical plan. Holds no state: that is found by (id, partition) at execution.

@@ -19,6 +19,7 @@ use super::runtime::{OperatorId, TickInput, TickRuntime};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::operator::SavedState;
+use crate::operator::state_bound::Held;
 use crate::row_error::RowErrors;
 use crate::state::key_group::KEY_GROUPS;
 use crate::time::Watermark;
@@ -238,6 +239,17 @@ impl Execution {
     /// Bytes of operator state.
     pub fn state_bytes(&self) -> usize {
         self.runtime.registry.state_bytes()
+    }
+
+    /// Operator state by operator and part.
+    pub fn held(&self) -> Vec<(OperatorId, Vec<Held>)> {
+        self.runtime.registry.held()
+    }
+
+    /// Gives up all operator state; this must not step again.
+    pub fn release(&mut self) {
+        self.runtime.registry.clear();
+        self.due_micros = None;
     }
 
     /// Keys of operator state.

@@ -15,9 +15,11 @@ use datafusion::physical_expr::create_physical_expr;
 use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::runtime::OperatorId;
+use super::state::two;
 use crate::delta;
 use crate::operator::Operator;
 use crate::operator::join::{JoinInput, JoinOperator, JoinSpec, NESTED_ROWS_MAX};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// A join maintained incrementally.
 ///
@@ -192,5 +194,9 @@ impl MakeOperator for JoinMaker {
     fn explain(&self) -> crate::Result<String> {
         let bounded = [0, 1].map(|side: usize| self.spec.inputs[side].timed);
         Ok(JoinOperator::try_new(self.spec.clone())?.explain(bounded))
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(JoinOperator::try_new(self.spec.clone())?.state_bound(two(inputs)?))
     }
 }

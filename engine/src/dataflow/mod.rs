@@ -36,6 +36,7 @@ pub mod runtime;
 pub mod scan;
 pub mod session;
 pub mod set_operation;
+pub mod state;
 pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
@@ -49,6 +50,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use self::bound::Bound;
 use self::relation::RelationProperties;
+use crate::operator::state_bound::Growth;
 use crate::row_error::Diagnose;
 
 /// A view's incremental plan.
@@ -76,6 +78,10 @@ pub struct Dataflow {
     /// Set if rows on which an expression fails are left out and kept as errors, which it then names; otherwise such a row
     /// fails the view.
     pub diagnose: Option<Diagnose>,
+    /// How the number of its rows grows.
+    pub rows: Growth,
+    /// How many bytes its state and its rows may take.
+    pub state_bytes_max: Option<usize>,
 }
 
 impl Dataflow {
@@ -87,6 +93,7 @@ impl Dataflow {
             bounds: self.bounds.clone(),
             closes: self.closes,
             sources: self.sources.clone(),
+            rows: self.rows,
         }
     }
 }

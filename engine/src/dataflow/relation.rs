@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use arrow::datatypes::Schema;
 
 use super::bound::{Bound, BoundTerm};
+use crate::operator::state_bound::Growth;
 
 /// A relation's properties, as far as plans over it depend on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct RelationProperties {
     pub closes: bool,
     /// The sources whose event time it follows.
     pub sources: BTreeSet<String>,
+    /// How the number of its rows grows.
+    pub rows: Growth,
 }
 
 impl RelationProperties {
@@ -37,6 +40,7 @@ impl RelationProperties {
             bounds: schema.fields().iter().map(bound).collect(),
             closes: false,
             sources: BTreeSet::from([name.to_owned()]),
+            rows: Growth::Unbounded,
         }
     }
 

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::operator::Operator;
+use crate::operator::state_bound::Held;
 use crate::time::{TickId, Watermark};
 
 /// One relation's change in a tick. Of a source: its accepted rows, in batches that hold at least the columns the plans
@@ -91,6 +92,24 @@ impl Registry {
     /// Bytes of state in all operators.
     pub fn state_bytes(&self) -> usize {
         self.operators.read().values().map(|o| o.lock().state_bytes()).sum()
+    }
+
+    /// The state by operator and part, partitions put together.
+    pub fn held(&self) -> Vec<(OperatorId, Vec<Held>)> {
+        let mut all: Vec<(OperatorId, Vec<Held>)> = Vec::new();
+        for (id, _, operator) in self.all() {
+            let held = operator.lock().held();
+            match all.last_mut().filter(|(last, _)| *last == id) {
+                Some((_, sums)) => sums.iter_mut().zip(held).for_each(|(sum, held)| *sum = sum.and(held)),
+                None => all.push((id, held)),
+            }
+        }
+        all
+    }
+
+    /// Gives all state up.
+    pub fn clear(&self) {
+        self.operators.write().clear();
     }
 
     /// Keys of state in all operators.

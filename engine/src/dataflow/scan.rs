@@ -24,6 +24,7 @@ use super::runtime::TickRuntime;
 use crate::delta::{self, Delta};
 use crate::error::Error;
 use crate::ingest::{DELETED_COLUMN, PLACE_COLUMNS};
+use crate::operator::state_bound::Growth;
 
 /// Rows a batch is cut to on its way into a plan, so that a large tick's columns stay in cache.
 const BATCH_ROWS_MAX: usize = 8 * 1024;
@@ -102,8 +103,8 @@ impl TableProvider for DeltaTable {
             None => self.schema.clone(),
         };
         let partitions = state.config().target_partitions();
-        let maintained = self.properties.maintained;
-        Ok(Arc::new(DeltaScanExec::new(self.relation.clone(), schema, maintained, partitions)))
+        let (maintained, rows) = (self.properties.maintained, self.properties.rows);
+        Ok(Arc::new(DeltaScanExec::new(self.relation.clone(), schema, maintained, rows, partitions)))
     }
 }
 
@@ -113,19 +114,26 @@ pub struct DeltaScanExec {
     relation: String,
     /// Whether to say if the relation retracts: of a source it goes without saying.
     maintained: bool,
+    rows: Growth,
     properties: Arc<PlanProperties>,
 }
 
 impl DeltaScanExec {
-    /// A scan of `relation` that yields the columns of `schema`, with the weight where that is the last.
-    pub fn new(relation: String, schema: SchemaRef, maintained: bool, partitions: usize) -> Self {
+    /// A scan of `relation`, whose number of rows grows like `rows`, that yields the columns of `schema`, with the weight
+    /// where that is the last.
+    pub fn new(relation: String, schema: SchemaRef, maintained: bool, rows: Growth, partitions: usize) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { relation, maintained, properties: Arc::new(properties) }
+        Self { relation, maintained, rows, properties: Arc::new(properties) }
+    }
+
+    /// How the number of the relation's rows grows.
+    pub fn rows(&self) -> Growth {
+        self.rows
     }
 
     fn batches(&self, partition: usize, context: &TaskContext) -> crate::Result<Vec<RecordBatch>> {

@@ -9,11 +9,13 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::error::Error;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
 use crate::operator::session::{SessionOperator, SessionSpec};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// Rows with the bounds of their sessions, maintained incrementally.
 ///
@@ -98,5 +100,9 @@ impl MakeOperator for SessionMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(SessionOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

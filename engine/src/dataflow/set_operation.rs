@@ -9,9 +9,11 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::operator_node;
 use super::runtime::OperatorId;
+use super::state::two;
 use crate::delta;
 use crate::operator::Operator;
 use crate::operator::set_operation::{SetOperationOperator, SetOperationSpec, SetRule};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// A set operation over two inputs with the same columns, maintained incrementally.
 ///
@@ -77,5 +79,9 @@ impl MakeOperator for SetOperationMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(SetOperationOperator::try_new(self.spec.clone())?.state_bound(two(inputs)?))
     }
 }

@@ -11,9 +11,11 @@ use super::bound::{Bound, PhysicalBound, TICK_TIME};
 use super::exec::MakeOperator;
 use super::operator_node::operator_node;
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::error::{Error, Result};
 use crate::operator::Operator;
+use crate::operator::state_bound::{Growth, StateBound};
 use crate::operator::temporal_filter::{Comparison, Condition, Limit, TemporalFilterOperator, TemporalFilterSpec};
 use crate::time::Watermark;
 
@@ -101,5 +103,9 @@ impl MakeOperator for TemporalFilterMaker {
 
     fn explain(&self) -> Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> Result<StateBound> {
+        Ok(TemporalFilterOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

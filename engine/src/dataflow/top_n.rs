@@ -10,9 +10,11 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
+use crate::operator::state_bound::{Growth, StateBound};
 use crate::operator::top_n::{Rank, TopNOperator, TopNSpec};
 
 /// The first rows of each group, maintained incrementally.
@@ -113,5 +115,9 @@ impl MakeOperator for TopNMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(TopNOperator::try_new(self.spec.clone())?.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(TopNOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

@@ -11,6 +11,7 @@ use super::operator_node::operator_node;
 use super::runtime::OperatorId;
 use crate::delta::without_weight;
 use crate::operator::Operator;
+use crate::operator::state_bound::{Growth, StateBound};
 use crate::operator::upsert::{UpsertOperator, UpsertSpec};
 
 /// A source's changes made rows: the leaf of a plan over a source with a primary key.
@@ -72,5 +73,9 @@ impl MakeOperator for UpsertMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, _inputs: &[Growth]) -> crate::Result<StateBound> {
+        Ok(UpsertOperator::try_new(self.spec.clone())?.state_bound())
     }
 }

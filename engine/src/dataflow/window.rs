@@ -12,11 +12,13 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::{emitting, operator_node};
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::error::ErrorKind;
 use crate::operator::Operator;
 use crate::operator::aggregate::Emit;
 use crate::operator::partition_wise::{BatchPlan, PartitionWiseOperator, PartitionWiseSpec};
+use crate::operator::state_bound::{Growth, StateBound};
 
 /// Window functions maintained by computing touched partitions again.
 ///
@@ -131,5 +133,10 @@ impl MakeOperator for WindowMaker {
 
     fn explain(&self) -> crate::Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> crate::Result<StateBound> {
+        let plan = BatchPlan::try_new(Arc::clone(&self.template))?;
+        Ok(PartitionWiseOperator::try_new(self.spec.clone(), plan)?.state_bound(one(inputs)?))
     }
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt16Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{KEY_GROUP_COLUMN, Operator, SavedState, TickContext};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
+use crate::state::size::UnitBytes;
 
 /// The table that says that the rows came, by having a row.
 const CAME_TABLE: &str = "came";
@@ -26,6 +28,14 @@ impl ConstantOperator {
     /// An operator whose rows have not come yet; they have the columns `schema`.
     pub fn new(schema: SchemaRef, rows: Vec<RecordBatch>) -> Self {
         Self { schema, rows, came: false }
+    }
+
+    /// What is kept: the rows, which are known.
+    pub fn state_bound(&self) -> StateBound {
+        let rows: usize = self.rows.iter().map(RecordBatch::num_rows).sum();
+        let bytes_each = self.state_bytes() / rows.max(1);
+        let part = StatePart::new("a row", format!("{rows}"), Growth::Constant, UnitBytes::lasting(bytes_each));
+        StateBound { parts: vec![part], output: Growth::Constant }
     }
 }
 
@@ -65,6 +75,11 @@ impl Operator for ConstantOperator {
 
     fn state_keys(&self) -> usize {
         0
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let rows = self.rows.iter().map(RecordBatch::num_rows).sum();
+        vec![Held::exactly(rows, self.state_bytes())]
     }
 }
 

@@ -15,6 +15,7 @@ use crate::state::canonical::canonical_columns;
 use crate::state::key_group::key_groups;
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
 
 /// The table that rows under keys are saved in.
 pub(super) const ROWS_TABLE: &str = "rows";
@@ -121,6 +122,16 @@ impl Keys {
     /// Live keys.
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Keys there is room for.
+    pub fn len_max(&self) -> usize {
+        self.index.slots_end()
+    }
+
+    /// What a key comes to.
+    pub fn bytes_each(&self) -> UnitBytes {
+        KeyIndex::bytes_each(&self.codec, self.monotone.is_some()) + UnitBytes::lasting(grown(size_of::<bool>()))
     }
 
     /// Bytes allocated.

@@ -15,6 +15,7 @@ pub mod partition_wise;
 mod row_layout;
 pub mod session;
 pub mod set_operation;
+pub mod state_bound;
 pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
@@ -23,6 +24,7 @@ use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
+use self::state_bound::Held;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::row_error::Failure;
@@ -143,5 +145,10 @@ pub trait Operator: Send + std::fmt::Debug {
     /// that does looks each of a step's keys up once, however many rows the key got.
     fn touched_keys(&self) -> u64 {
         0
+    }
+
+    /// The state by its parts ([`state_bound`]); together their bytes are [`state_bytes`](Self::state_bytes).
+    fn held(&self) -> Vec<Held> {
+        vec![Held::exactly(self.state_keys(), self.state_bytes())]
     }
 }

@@ -103,6 +103,11 @@ impl RowLayout {
         Ok((0..self.columns).map(find).collect())
     }
 
+    /// The codec of kept rows.
+    pub fn codec(&self) -> &RowCodec {
+        &self.codec
+    }
+
     /// The length of every row in bytes, if it does not depend on the values.
     pub fn fixed_width(&self) -> Option<usize> {
         self.codec.fixed_width()

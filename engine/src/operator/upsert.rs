@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{KEY_GROUP_COLUMN, Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
@@ -65,6 +66,12 @@ impl UpsertOperator {
         let own = own.ok_or_else(|| Error::internal("records without their places"))?;
         let types: Vec<DataType> = spec.input.fields()[..own].iter().map(|field| field.data_type().clone()).collect();
         Ok(Self { rows: LastRows::try_new(&types, spec.keys.clone(), spec.output.clone())?, spec })
+    }
+
+    /// What is kept: the rows there are, however many records there were.
+    pub fn state_bound(&self) -> StateBound {
+        let row = StatePart::new("a row", "keys that have a row", Growth::Present, self.rows.bytes_each());
+        StateBound { parts: vec![row], output: Growth::Present }
     }
 
     fn saved_schema(&self) -> SchemaRef {
@@ -162,6 +169,10 @@ impl Operator for UpsertOperator {
 
     fn state_keys(&self) -> usize {
         self.rows.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        vec![Held { units: self.rows.len(), room: self.rows.len_max(), bytes: self.rows.bytes() }]
     }
 }
 

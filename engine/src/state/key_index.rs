@@ -7,14 +7,16 @@
 //! they are few, and go with it as a whole.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as SectionEntry;
 use std::hash::BuildHasher;
 
 use datafusion::common::hash_utils::RandomState;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::error::{Error, Result};
+use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::{UnitBytes, grown, hashed};
 
 /// Part of no format: hashes stay in memory.
 const SEED: u64 = 0x6b65_7973;
@@ -36,6 +38,9 @@ struct Entry {
     slot: u32,
 }
 
+/// What a section costs besides its table.
+const SECTION_BYTES: usize = size_of::<(i64, HashTable<Entry>)>();
+
 /// The section of keys that never close.
 pub const NEVER: i64 = i64::MAX;
 
@@ -50,13 +55,15 @@ pub struct KeyIndex {
     free: Vec<u32>,
     slots: u32,
     live: usize,
+    /// Bytes of all sections' tables.
+    table_bytes: usize,
 }
 
 impl KeyIndex {
     /// An empty index of keys that are `width` bytes long, or of any length.
     pub fn new(width: Option<usize>) -> Self {
         let (sections, keys) = (BTreeMap::new(), RowStore::new(width));
-        Self { sections, section_of: Vec::new(), keys, free: Vec::new(), slots: 0, live: 0 }
+        Self { sections, section_of: Vec::new(), keys, free: Vec::new(), slots: 0, live: 0, table_bytes: 0 }
     }
 
     /// The slot of `key` in `section`, and whether it was taken just now. A key belongs to one section.
@@ -66,26 +73,32 @@ impl KeyIndex {
     pub fn find_or_insert(&mut self, section: i64, key: &[u8]) -> Result<(u32, bool)> {
         let hash = short_hash(key);
         let same = |entry: &Entry| entry.hash == hash && self.keys.get(entry.slot) == key;
-        let table = self.sections.entry(section).or_default();
-        match table.entry(spread(hash), same, |entry| spread(entry.hash)) {
-            TableEntry::Occupied(found) => Ok((found.get().slot, false)),
-            TableEntry::Vacant(place) => {
-                let slot = match self.free.pop() {
-                    Some(slot) => slot,
-                    None => {
-                        let slot = self.slots;
-                        // The last number marks an end elsewhere.
-                        self.slots = slot.checked_add(1).filter(|n| *n < u32::MAX).ok_or_else(too_many)?;
-                        slot
-                    }
-                };
-                place.insert(Entry { hash, slot });
-                self.keys.set(slot, key)?;
-                self.live += 1;
-                self.set_section(slot, section);
-                Ok((slot, true))
+        let table = match self.sections.entry(section) {
+            SectionEntry::Occupied(table) => table.into_mut(),
+            SectionEntry::Vacant(place) => {
+                self.table_bytes += SECTION_BYTES;
+                place.insert(HashTable::new())
             }
+        };
+        if let Some(found) = table.find(spread(hash), same) {
+            return Ok((found.slot, false));
         }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = self.slots;
+                // The last number marks an end elsewhere.
+                self.slots = slot.checked_add(1).filter(|n| *n < u32::MAX).ok_or_else(too_many)?;
+                slot
+            }
+        };
+        let before = table.allocation_size();
+        table.insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+        self.table_bytes += table.allocation_size() - before;
+        self.keys.set(slot, key)?;
+        self.live += 1;
+        self.set_section(slot, section);
+        Ok((slot, true))
     }
 
     fn set_section(&mut self, slot: u32, section: i64) {
@@ -117,6 +130,7 @@ impl KeyIndex {
             self.live -= 1;
         }
         if table.is_empty() {
+            self.table_bytes -= SECTION_BYTES + table.allocation_size();
             self.sections.remove(&section);
         }
     }
@@ -134,7 +148,9 @@ impl KeyIndex {
 
     /// Gives up all keys of the sections below `end`, which are `slots`.
     pub fn remove_below(&mut self, end: i64, slots: &[u32]) {
-        self.sections = self.sections.split_off(&end);
+        let kept = self.sections.split_off(&end);
+        let gone = std::mem::replace(&mut self.sections, kept);
+        self.table_bytes -= gone.values().map(|table| SECTION_BYTES + table.allocation_size()).sum::<usize>();
         slots.iter().for_each(|slot| self.keys.clear(*slot));
         self.live -= slots.len();
         // The first on top: keys that come together then lie together again.
@@ -170,10 +186,19 @@ impl KeyIndex {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        let table = |table: &HashTable<Entry>| size_of::<(i64, HashTable<Entry>)>() + table.allocation_size();
-        let tables: usize = self.sections.values().map(table).sum();
         let slots = self.free.capacity() * size_of::<u32>() + self.section_of.capacity() * size_of::<i64>();
-        tables + self.keys.bytes() + slots
+        self.table_bytes + self.keys.bytes() + slots
+    }
+
+    /// What a key of `codec` comes to; `sections` if keys close.
+    pub fn bytes_each(codec: &RowCodec, sections: bool) -> UnitBytes {
+        let entry = hashed(size_of::<Entry>());
+        codec.stored_bytes()
+            + match sections {
+                // A section's table goes with its last key.
+                true => UnitBytes::passing(entry) + UnitBytes::lasting(grown(size_of::<i64>())),
+                false => UnitBytes::lasting(entry),
+            }
     }
 }
 
@@ -208,6 +233,12 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+
+    impl KeyIndex {
+        fn counted_table_bytes(&self) -> usize {
+            self.sections.values().map(|table| SECTION_BYTES + table.allocation_size()).sum()
+        }
+    }
 
     #[test]
     fn sections_go_as_a_whole() {
@@ -271,6 +302,7 @@ mod tests {
             let mut live: Vec<u32> = expected.values().copied().collect();
             live.sort_unstable();
             assert_eq!(index.live(), live, "seed {seed}");
+            assert_eq!(index.table_bytes, index.counted_table_bytes(), "seed {seed}");
             assert!(index.slots_end() <= 400 * 2, "seed {seed}");
         }
     }

@@ -23,6 +23,7 @@ use crate::state::canonical::{canonical_columns, has_floats};
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::{UnitBytes, grown};
 
 /// The partition of a slot that has no row.
 const NO_PARTITION: i32 = -1;
@@ -291,6 +292,17 @@ impl LastRows {
     /// True if no key has a row.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
+    }
+
+    /// All rows there has been room for at one time.
+    pub fn len_max(&self) -> usize {
+        self.index.slots_end()
+    }
+
+    /// What a row comes to whose key is in one partition.
+    pub fn bytes_each(&self) -> UnitBytes {
+        let origin = UnitBytes::lasting(grown(size_of::<Origin>()));
+        KeyIndex::bytes_each(&self.key_codec, false) + self.row_codec.stored_bytes() + origin
     }
 
     /// Bytes allocated.

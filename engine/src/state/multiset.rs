@@ -15,7 +15,9 @@ use hashbrown::HashTable;
 use crate::error::Result;
 use crate::state::key_index::{spread, too_many};
 use crate::state::paged::Paged;
+use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::{UnitBytes, grown, hashed};
 
 /// The end of a list, and the mark of an entry not touched in this tick.
 const NONE: u32 = u32::MAX;
@@ -238,6 +240,22 @@ impl Multiset {
     /// True if no row is held.
     pub fn is_empty(&self) -> bool {
         self.live == 0
+    }
+
+    /// What a row of `codec` with `width` weights comes to.
+    pub fn bytes_each(width: usize, codec: &RowCodec) -> UnitBytes {
+        let paged = width * size_of::<i64>();
+        Self::bytes_each_apart(codec) + UnitBytes::lasting(hashed(size_of::<Slot>()) + paged)
+    }
+
+    /// The same where equal rows are kept apart.
+    pub fn bytes_each_apart(codec: &RowCodec) -> UnitBytes {
+        codec.stored_bytes() + UnitBytes::lasting(size_of::<Link>() + grown(size_of::<u32>()))
+    }
+
+    /// True if equal rows are kept apart.
+    pub fn is_apart(&self) -> bool {
+        matches!(self.counting, Counting::Apart { .. })
     }
 
     /// Bytes allocated.

@@ -9,6 +9,8 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
 
 use crate::error::{Error, Result};
+use crate::state::row_store::RowStore;
+use crate::state::size::{UnitBytes, sample};
 
 /// Turns rows of columns of fixed types into bytes and back.
 #[derive(Debug)]
@@ -73,6 +75,17 @@ impl RowCodec {
             if column.data_type() == data_type { Ok(column) } else { Ok(cast(&column, data_type)?) }
         });
         typed.collect()
+    }
+
+    /// The length of a row whose values are of the size that values of their types are taken to have.
+    pub fn row_bytes(&self) -> usize {
+        let one: Vec<_> = self.types.iter().map(sample).collect();
+        self.encode(&one, 1).map_or(0, |rows| rows.row_len(0))
+    }
+
+    /// What such a row takes in a [`RowStore`].
+    pub fn stored_bytes(&self) -> UnitBytes {
+        RowStore::bytes_each(self.fixed_width(), self.row_bytes())
     }
 
     /// The length of every row in bytes, if it does not depend on the values.

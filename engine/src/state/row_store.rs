@@ -9,6 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::state::paged::Paged;
+use crate::state::size::{UnitBytes, grown};
 
 const HEADER_BYTES: usize = 8;
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -58,6 +59,14 @@ impl RowStore {
     pub fn clear(&mut self, number: u32) {
         if let Self::Chunked(rows) = self {
             rows.clear(number);
+        }
+    }
+
+    /// What a row of `length` bytes comes to in a store for rows of `width` bytes, or of any width.
+    pub fn bytes_each(width: Option<usize>, length: usize) -> UnitBytes {
+        match width {
+            Some(width) => UnitBytes::lasting(width),
+            None => UnitBytes::passing(HEADER_BYTES + length) + UnitBytes::lasting(grown(size_of::<Place>())),
         }
     }
 

@@ -284,7 +284,7 @@ impl Backfill {
         let deltas = HashMap::from([(self.name.clone(), Arc::new(rows))]);
         let input = TickInput { deltas, watermarks, ..template.clone() };
         view.tick(&Arc::new(input));
-        view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
+        view.check()
     }
 }
 

@@ -4,8 +4,8 @@
 //! is what statements wrote since the last tick.
 //!
 //! The core has no thread, clock or I/O; given the same ingested ticks it publishes the same snapshots. A view that
-//! fails, by an error or a panic, is marked FAILED and keeps its last rows, and so do those that read it; the tick goes on
-//! for the others.
+//! fails, by an error, a panic or its [`budget`], is marked FAILED and gives its operators' state back, and so do those that
+//! read it; the tick goes on for the others. It keeps its last rows, unless they are over its budget.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::budget;
 use super::recording::Recording;
 use super::table::{RunningTable, WriteError};
 use crate::dataflow::Dataflow;
@@ -74,6 +75,10 @@ pub struct RunningView {
     pub changed: TickId,
     /// Rows inserted and retracted since it was created.
     pub changes: u64,
+    /// Bytes of its operators' state after the last tick.
+    state_bytes: usize,
+    /// What these and the rows may take together.
+    bytes_max: Option<usize>,
     /// Tells it from a view of the same name that it replaced; given when it joins. Its errors have the number after it.
     instance: u64,
 }
@@ -96,6 +101,8 @@ impl RunningView {
             failed: None,
             changed: TickId::default(),
             changes: 0,
+            state_bytes: 0,
+            bytes_max: dataflow.state_bytes_max,
             instance: 0,
         })
     }
@@ -112,18 +119,46 @@ impl RunningView {
             return Vec::new();
         }
         match self.try_tick(input) {
-            Ok(changelog) => changelog,
+            Ok(changelog) if self.is_within_budget() => changelog,
+            Ok(_) => Vec::new(),
             Err(error) => {
-                self.failed = Some(error.to_string());
+                self.fail(error.to_string());
                 Vec::new()
             }
         }
     }
 
+    /// Marks the view as failed. It never steps again, so its operators' state goes.
+    pub fn fail(&mut self, cause: String) {
+        self.failed = Some(cause);
+        self.execution.release();
+        self.state_bytes = 0;
+    }
+
+    /// Counts what the view takes now, and fails it, and lets its rows go as well, if that is more than it may.
+    fn is_within_budget(&mut self) -> bool {
+        self.state_bytes = self.execution.state_bytes();
+        let held = self.state_bytes + self.view.bytes() + self.errors.as_ref().map_or(0, MaterializedView::bytes);
+        let Some(bytes_max) = self.bytes_max.filter(|bytes_max| held > *bytes_max) else { return true };
+        self.fail(budget::exceeded(held, bytes_max));
+        self.view.clear();
+        self.errors.iter_mut().for_each(MaterializedView::clear);
+        self.errors_changelog.clear();
+        false
+    }
+
+    /// Why it failed, if it did.
+    ///
+    /// # Errors
+    /// `Limit` if it took more memory than its budget, `Data` otherwise.
+    pub fn check(&self) -> Result<()> {
+        self.failed.as_deref().map_or(Ok(()), |cause| Err(budget::failure(cause)))
+    }
+
     /// [`tick`](Self::tick), unless what it reads has failed.
     fn tick_after(&mut self, failed: Option<String>, input: &Arc<TickInput>) -> Vec<Delta> {
-        if self.failed.is_none() {
-            self.failed = failed;
+        if let Some(cause) = failed.filter(|_| self.failed.is_none()) {
+            self.fail(cause);
         }
         self.tick(input)
     }
@@ -134,6 +169,7 @@ impl RunningView {
             last.instance == self.instance
                 && last.applied == self.changed
                 && last.watermark == watermark
+                && last.state_bytes == self.state_bytes
                 && last.error == self.failed
         };
         last.filter(same).filter(|_| self.changed.0 > 0).cloned().unwrap_or_else(|| {
@@ -143,7 +179,8 @@ impl RunningView {
                 watermark,
                 applied: self.changed,
                 view_bytes: self.view.bytes(),
-                state_bytes: self.execution.state_bytes(),
+                state_bytes: self.state_bytes,
+                held: self.execution.held().into_iter().map(|(id, held)| (id.0, held)).collect(),
                 error: self.failed.clone(),
             })
         })
@@ -167,6 +204,7 @@ impl RunningView {
                 applied: self.errors_changed,
                 view_bytes: errors.bytes(),
                 state_bytes: 0,
+                held: vec![],
                 error: self.failed.clone(),
             })
         }))

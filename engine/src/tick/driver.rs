@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::backfill::{Backfill, Clocked, JOIN_SILENCE_MAX, Position};
+use super::budget;
 use super::core::{Core, RunningView};
 use super::history::History;
 use super::interval::TickInterval;
@@ -354,7 +355,12 @@ impl Driver {
             let missing = || Error::conflict(format!("materialized view \"{name}\" was dropped"));
             let (snapshot, failed) = self.core.maintained(name).ok_or_else(missing)?;
             if let Some(cause) = failed {
-                return Err(Error::conflict(format!("materialized view \"{name}\" has failed: {cause}")));
+                let message = format!("materialized view \"{name}\" has failed: {cause}");
+                return Err(if budget::is_exceeded(cause) {
+                    budget::failure(message)
+                } else {
+                    Error::conflict(message)
+                });
             }
             rows.insert(name.clone(), snapshot);
         }
@@ -504,7 +510,11 @@ impl Driver {
             return Err(Error::conflict(format!("view \"{name}\" is being created already")));
         }
         self.used.insert(staged(&name), used);
-        if let Err(error) = self.join(&mut view, (backfills, changes), opened, &|| cancelled.load(Ordering::Acquire)) {
+        // One that has failed before it came has nothing to catch up with.
+        if view.failed.is_none()
+            && let Err(error) =
+                self.join(&mut view, (backfills, changes), opened, &|| cancelled.load(Ordering::Acquire))
+        {
             self.forget_staged_columns(&name);
             return Err(error);
         }
@@ -565,7 +575,7 @@ impl Driver {
         }
         let input = Arc::new(self.core.input(Default::default()));
         view.tick(&input);
-        view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
+        view.check()
     }
 
     fn start_reading(&mut self, name: &str, opened: Box<dyn Source>, used: Option<&UsedColumns>) -> Result<()> {

@@ -4,9 +4,11 @@
 //! view and publishes. [`driver`] is the thread around it: it waits for data or for the interval, takes the cuts and
 //! runs the core. [`backfill`] brings a new view to the main line's cut before it joins; where it reads other views, their
 //! rows are pinned ([`pin`]) and their changes from then on kept ([`recording`]). [`interval`] says when a tick is due.
+//! A view that takes more memory than its [`budget`] fails.
 //! [`history`] keeps the last ticks for readers, [`subscription`] hands a view's changes to those who follow it.
 
 pub mod backfill;
+pub mod budget;
 pub mod core;
 pub mod driver;
 pub mod history;

@@ -68,9 +68,9 @@ impl Pin {
 /// Steps a view that has not joined yet through changes of relations, without any watermark.
 ///
 /// # Errors
-/// `Data` when the view's plan fails on a row.
+/// `Data` when the view's plan fails on a row, `Limit` when it takes more memory than its budget.
 pub fn feed(view: &mut RunningView, template: &TickInput, deltas: HashMap<String, RelationDelta>) -> Result<()> {
     let input = TickInput { deltas, watermarks: HashMap::new(), ..template.clone() };
     view.tick(&Arc::new(input));
-    view.failed.clone().map_or(Ok(()), |message| Err(Error::data(message)))
+    view.check()
 }

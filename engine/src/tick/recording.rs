@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::budget;
 use crate::dataflow::runtime::RelationDelta;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ impl Recording {
         for (name, changes) in &mut self.changes {
             if let Some(cause) = failure(name) {
                 let message = format!("the materialized view \"{name}\" that it reads has failed: {cause}");
-                self.failed = Some(Error::data(message));
+                self.failed = Some(budget::failure(message));
                 return;
             }
             for delta in deltas.get(name).into_iter().flat_map(|deltas| deltas.iter()) {

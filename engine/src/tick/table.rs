@@ -153,6 +153,7 @@ impl RunningTable {
                 applied: self.changed,
                 view_bytes: self.view.bytes() + self.key.as_ref().map_or(0, Key::bytes),
                 state_bytes: 0,
+                held: vec![],
                 error: None,
             })
         })

@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
+use crate::state::size::column_bytes;
 use crate::time::TickId;
 use crate::view::assembly::Entry;
 use crate::view::batch::interleave_rows;
@@ -116,6 +117,19 @@ impl MaterializedView {
     /// Bytes of state: chunks and row index. Old snapshots that somebody still holds are not counted.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.store.bytes() + self.index.as_ref().map_or(0, RowIndex::bytes)
+    }
+
+    /// What a row of these columns comes to, reckoned from their types.
+    pub fn row_bytes_each(schema: &SchemaRef, append_only: bool) -> usize {
+        let columns: usize = schema.fields().iter().map(|field| column_bytes(field.data_type())).sum();
+        columns + if append_only { 0 } else { RowIndex::bytes_each() + size_of::<u32>() }
+    }
+
+    /// Lets all rows go, without a change that says so: for a view that nobody reads any more.
+    pub fn clear(&mut self) {
+        let order = if self.index.is_none() { Order::Arrival } else { Order::Free };
+        self.store = ChunkStore::new(self.schema.clone(), order);
+        self.index = self.index.is_some().then(RowIndex::default);
     }
 
     /// Stored rows copied so far to keep the chunks few and dense: what upkeep costs beside the changes themselves.

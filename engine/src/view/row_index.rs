@@ -7,6 +7,7 @@
 
 use hashbrown::HashTable;
 
+use crate::state::size::hashed;
 use crate::view::chunk::Location;
 
 /// Shards: each doubles by itself, and an even hash spreads those moments over many ticks.
@@ -74,6 +75,11 @@ impl RowIndex {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(HashTable::len).sum()
+    }
+
+    /// What a row comes to.
+    pub(super) fn bytes_each() -> usize {
+        hashed(size_of::<Entry>())
     }
 
     /// Bytes held.

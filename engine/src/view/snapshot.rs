@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::ingest::Counts;
+use crate::operator::state_bound::Held;
 use crate::row_error::errors_name;
 use crate::time::{TickId, Watermark};
 use crate::view::view_snapshot::ViewSnapshot;
@@ -58,6 +59,8 @@ pub struct ViewReading {
     pub view_bytes: usize,
     /// Bytes of the operators' state behind the view.
     pub state_bytes: usize,
+    /// What that is of: by the operator's number in the plan, each part of its state.
+    pub held: Vec<(u32, Vec<Held>)>,
     /// Why the view FAILED, if it did; its rows then stay those of `applied`.
     pub error: Option<String>,
 }

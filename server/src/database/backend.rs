@@ -19,7 +19,7 @@ use super::block::OwnWrites;
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, degraded, show, subscribe, verify};
+use super::{Database, Reading, blocking, degraded, show, state, subscribe, verify};
 use crate::backend::{
     Backend, BlockWrites, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag,
     ScramVerifier, StatementResult,
@@ -110,10 +110,13 @@ impl Backend for Database {
             Statement::Write(write) => self.write(write, request, &asker, parameters, None).await,
             _ => match self.table(request, &reading).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
-                None => match self.change(request.statement, request.cancel).await? {
-                    Some(outcome) => Ok(outcome),
-                    None => Err(SqlError::unsupported("this statement is not supported")),
-                },
+                None => {
+                    let statement = state::with_budget(request.statement, request.settings)?;
+                    match self.change(statement.as_ref(), request.cancel).await? {
+                        Some(outcome) => Ok(outcome),
+                        None => Err(SqlError::unsupported("this statement is not supported")),
+                    }
+                }
             },
         }
     }

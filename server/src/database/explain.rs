@@ -1,5 +1,5 @@
 //! `EXPLAIN`: of a view, its incremental plan with each operator's cost class and state bound; of a query, DataFusion's
-//! plan.
+//! plan. `EXPLAIN (STATE)`: of either, what is kept to maintain it.
 
 use std::sync::Arc;
 
@@ -8,14 +8,16 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use engine::dataflow::Dataflow;
 use engine::dataflow::exec::OperatorExec;
 use engine::dataflow::execution::{Execution, ExecutionConfig};
+use engine::row_error::errors_name;
 use sql::SqlError;
 use sql::binder::visible_text;
 use sql::catalog::Definition;
-use sql::statement::{Explain, ExplainTarget, ObjectKind};
+use sql::statement::{CreateMaterializedView, Emit, Explain, ExplainTarget, ObjectKind, OnError};
 
 use super::show::text_table;
+use super::state::Running;
 use super::view::plan_view;
-use super::{Database, Reading};
+use super::{Database, Reading, state};
 
 impl Database {
     /// The one column `QUERY PLAN`, a line a row; with FORMAT JSON one row.
@@ -25,6 +27,9 @@ impl Database {
         text: &str,
         reading: &Reading,
     ) -> Result<RecordBatch, SqlError> {
+        if explain.state {
+            return self.explain_state(&explain.target, text, reading);
+        }
         let lines = match &explain.target {
             ExplainTarget::Query(query) => self.explain_query(query, text, explain, reading).await?,
             ExplainTarget::CreateMaterializedView(create) => {
@@ -48,6 +53,39 @@ impl Database {
         Ok(query_plan(if explain.json { vec![json(&lines)] } else { lines }))
     }
 
+    /// What the view keeps, or what would be kept to maintain the query.
+    fn explain_state(&self, target: &ExplainTarget, text: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
+        let plan =
+            |create, text| Ok::<_, SqlError>(plan_view(&self.session_state, &reading.catalog, create, text)?.state);
+        match target {
+            ExplainTarget::Query(query) => {
+                let create = CreateMaterializedView {
+                    name: String::new(),
+                    columns: vec![],
+                    or_replace: false,
+                    if_not_exists: false,
+                    query: query.clone(),
+                    query_text: String::new(),
+                    emit: Emit::default(),
+                    on_error: OnError::default(),
+                    max_state: None,
+                };
+                Ok(state::explain(&plan(&create, text)?, None, None))
+            }
+            ExplainTarget::CreateMaterializedView(create) => {
+                Ok(state::explain(&plan(create, text)?, None, create.max_state))
+            }
+            ExplainTarget::MaterializedView(name) => {
+                let object = reading.catalog.expect(name, ObjectKind::MaterializedView)?;
+                let Definition::MaterializedView(create) = &object.definition else { return Ok(state::columns()) };
+                let plan = plan(create, &object.text)?;
+                let errors = reading.snapshot.errors.get(&errors_name(name)).map(AsRef::as_ref);
+                let running = reading.snapshot.view(name).map(|view| Running { view, errors });
+                Ok(state::explain(&plan, running.as_ref(), create.max_state))
+            }
+        }
+    }
+
     /// What [`explain`](Self::explain) gives, without its rows: nothing runs, but a query that cannot be bound fails.
     pub(super) fn explain_description(
         &self,
@@ -55,10 +93,12 @@ impl Database {
         text: &str,
         reading: &Reading,
     ) -> Result<RecordBatch, SqlError> {
-        if let ExplainTarget::Query(query) = &explain.target {
+        if let ExplainTarget::Query(query) = &explain.target
+            && !explain.state
+        {
             self.plan_query(query, text, &[], reading, None)?;
         }
-        Ok(query_plan(vec![]))
+        Ok(if explain.state { state::columns() } else { query_plan(vec![]) })
     }
 
     async fn explain_query(

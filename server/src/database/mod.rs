@@ -15,6 +15,7 @@ mod relations;
 mod rename;
 mod show;
 mod source;
+mod state;
 mod subscribe;
 mod system;
 mod table;
@@ -24,6 +25,7 @@ mod wait;
 mod write;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -38,6 +40,8 @@ use engine::tick::interval::TickInterval;
 use engine::time::SystemClock;
 use engine::view::Snapshot;
 use sql::catalog::Catalog;
+use sql::state_budget::StateBudget;
+use sql::statement::Statement;
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +81,10 @@ pub struct Database {
     /// Held while a statement changes rows of tables that it read.
     writing: tokio::sync::Mutex<()>,
     store: Option<Store>,
+    /// True while the definitions of an earlier run come back.
+    recovering: AtomicBool,
+    /// What views may take that are created outside a session and say nothing of it.
+    max_view_state: StateBudget,
     password: Option<ScramVerifier>,
     started_at: SystemTime,
     configured_interval: TickInterval,
@@ -111,6 +119,8 @@ impl Database {
             changing: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             store,
+            recovering: AtomicBool::new(false),
+            max_view_state: config.max_view_state,
             password,
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
@@ -165,6 +175,13 @@ impl Database {
     /// The first statement that fails, with its text: a start that cannot bring back what was there is no start.
     pub async fn recover(&self) -> Result<(), SqlError> {
         let Some(store) = &self.store else { return Ok(()) };
+        self.recovering.store(true, Ordering::Release);
+        let recovered = self.bring_all_back(store).await;
+        self.recovering.store(false, Ordering::Release);
+        recovered
+    }
+
+    async fn bring_all_back(&self, store: &Store) -> Result<(), SqlError> {
         let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
         for definition in definitions::read(store).await.map_err(internal)? {
             self.bring_back(&definition.text).await.map_err(|error| {
@@ -201,7 +218,11 @@ impl Database {
     /// The first statement's that fails.
     pub async fn run(&self, text: &str) -> Result<(), SqlError> {
         for parsed in sql::parser::parse(text)? {
-            let outcome = self.change(&parsed, &CancellationToken::new()).await?;
+            let parsed = match &parsed.statement {
+                Statement::CreateMaterializedView(create) => state::with_default(&parsed, create, self.max_view_state),
+                _ => std::borrow::Cow::Borrowed(&parsed),
+            };
+            let outcome = self.change(parsed.as_ref(), &CancellationToken::new()).await?;
             let Some(outcome) = outcome else {
                 return Err(SqlError::unsupported("only CREATE and DROP statements can be run here"));
             };

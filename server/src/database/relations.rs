@@ -18,6 +18,7 @@ use engine::engine::Engine;
 use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::ingest::topic_table::TopicTable;
 use engine::row_error::row_errors_schema;
+use engine::tick::budget;
 use engine::view::table::SnapshotTable;
 use engine::view::{SourceReading, ViewSnapshot};
 use parking_lot::Mutex;
@@ -125,8 +126,14 @@ impl Unreadable {
 }
 
 /// What a view that has failed says.
-fn failed(name: &str, error: &str) -> SqlError {
+pub(super) fn failed(name: &str, error: &str) -> SqlError {
     let message = format!("materialized view \"{name}\" has failed");
+    if budget::is_exceeded(error) {
+        return SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).detail(system::failure(error)).hint(
+            "EXPLAIN (STATE) MATERIALIZED VIEW says what the view keeps; bound that, or create the view again with a larger \
+             max_state.",
+        );
+    }
     SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
         .detail(system::failure(error))
         .hint("mend the cause and create the view again with CREATE OR REPLACE MATERIALIZED VIEW")

@@ -50,7 +50,7 @@ pub fn columns(name: &str, reading: &Reading, engine: &Engine) -> Vec<FieldRef> 
 
 /// A table under construction: columns by name.
 #[derive(Default)]
-struct Columns(Vec<(Field, ArrayRef)>);
+pub(super) struct Columns(Vec<(Field, ArrayRef)>);
 
 impl Columns {
     fn add(mut self, name: &str, array: impl arrow::array::Array + 'static) -> Self {
@@ -59,11 +59,11 @@ impl Columns {
         self
     }
 
-    fn text<T: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = Option<T>>) -> Self {
+    pub(super) fn text<T: AsRef<str>>(self, name: &str, values: impl IntoIterator<Item = Option<T>>) -> Self {
         self.add(name, values.into_iter().collect::<StringViewArray>())
     }
 
-    fn bigint(self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> Self {
+    pub(super) fn bigint(self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> Self {
         self.add(name, values.into_iter().collect::<Int64Array>())
     }
 
@@ -72,7 +72,7 @@ impl Columns {
         self.add(name, array)
     }
 
-    fn batch(self) -> RecordBatch {
+    pub(super) fn batch(self) -> RecordBatch {
         let (fields, arrays): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("columns of equal length")
     }
@@ -187,9 +187,13 @@ fn frontier(reading: &Reading) -> RecordBatch {
 }
 
 fn materialized_views(reading: &Reading) -> RecordBatch {
-    let mut found: Vec<_> = Vec::new();
+    let (mut found, mut budgets): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
     for object in reading.catalog.objects().filter(|object| object.kind() == ObjectKind::MaterializedView) {
         found.push((object.name.clone(), reading.snapshot.view(&object.name).cloned()));
+        budgets.push(match &object.definition {
+            Definition::MaterializedView(create) => create.max_state.map(|budget| budget.to_string()),
+            _ => None,
+        });
     }
     let left_out = |name: &String| reading.snapshot.rows_left_out(name);
     let view = || found.iter().map(|(_, view)| view.as_ref());
@@ -209,6 +213,7 @@ fn materialized_views(reading: &Reading) -> RecordBatch {
         .bigint("state_bytes", view().map(|v| count(v?.state_bytes as u64)))
         .text("error", view().map(|v| v.and_then(|v| v.error.as_deref().map(failure))))
         .bigint("degraded", found.iter().map(|(name, view)| view.as_ref().and_then(|_| count(left_out(name)))))
+        .text("max_state", budgets.iter().map(Option::as_deref))
         .batch()
 }
 

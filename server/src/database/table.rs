@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::dataflow::relation::RelationProperties;
+use engine::operator::state_bound::Growth;
 use engine::tick::table::RunningTable;
 use sql::binder::Binder;
 use sql::catalog::{Definition, NewObject};
@@ -31,6 +32,7 @@ impl Database {
             bounds: vec![None; create.columns.len()],
             closes: false,
             sources: BTreeSet::new(),
+            rows: Growth::Present,
         };
         let next = catalog.with(NewObject {
             name: create.name.clone(),

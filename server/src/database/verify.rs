@@ -25,7 +25,7 @@ use sql::catalog::{Definition, Object};
 use sql::statement::{CreateMaterializedView, Emit, OnError, Verify};
 use sql::{SqlError, SqlState};
 
-use super::relations::view_relation;
+use super::relations::{failed, view_relation};
 use super::view::plan_view;
 use super::{Database, Reading, degraded};
 use crate::backend::{Backend, Notice, Outcome, RowsTag, StatementResult};
@@ -78,9 +78,7 @@ impl Database {
             SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
         })?;
         if let Some(error) = &view.error {
-            let message = format!("materialized view \"{}\" has failed", verify.view);
-            let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message).detail(error.as_str());
-            return Err(error);
+            return Err(SqlError { hint: None, ..failed(&verify.view, error) });
         }
         let expected = self.batch_answer(object, create, &reading).await?;
         let (view, compared) = (view.clone(), expected.iter().map(RecordBatch::num_rows).sum::<usize>());

@@ -5,20 +5,24 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::FieldRef;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast;
+use engine::ErrorKind;
 use engine::dataflow::Dataflow;
+use engine::dataflow::state::PlanState;
 use sql::binder::Binder;
 use sql::catalog::{Catalog, Definition, NewObject, Object, SOURCE_RELATIONS, noun};
+use sql::state_budget::StateBudget;
 use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, ObjectKind};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Addition, Change, Removal};
 use super::relations::DeltaRelations;
-use super::{Database, blocking, source};
+use super::{Database, blocking, source, state};
 use crate::backend::{Notice, Outcome};
 
 /// A view's dataflow and what it reads.
@@ -30,6 +34,8 @@ pub struct PlannedView {
     pub columns: Vec<FieldRef>,
     /// The objects named in the body, plain views included.
     pub reads: BTreeSet<String>,
+    /// What it keeps.
+    pub state: PlanState,
 }
 
 /// Plans a materialized view against a catalog. Positions in errors count in `text`, the whole statement.
@@ -44,9 +50,12 @@ pub fn plan_view(
 ) -> Result<PlannedView, SqlError> {
     let relations = DeltaRelations::new(catalog.clone());
     let plan = Binder::new(state, &relations).bind_view(&create.query, text, &create.columns)?;
-    let dataflow = sql::incremental::incremental(plan, create.emit, create.on_error)?;
+    let mut dataflow = sql::incremental::incremental(plan, create.emit, create.on_error)?;
     let columns = dataflow.schema.fields().iter().cloned().collect();
-    Ok(PlannedView { dataflow, columns, reads: relations.read() })
+    let state = PlanState::of(&dataflow)?;
+    dataflow.rows = state.rows.growth;
+    dataflow.state_bytes_max = create.max_state.and_then(StateBudget::bytes);
+    Ok(PlannedView { dataflow, columns, reads: relations.read(), state })
 }
 
 impl Database {
@@ -100,12 +109,14 @@ impl Database {
             _ => catalog.check_free(&create.name, create.companions())?,
         }
         let planned = plan_view(&self.session_state, &catalog, create, text)?;
-        let notices = order_by_notice(&create.query);
+        let mut notices = order_by_notice(&create.query);
+        notices.extend(state::notice(create, &planned)?);
         check_no_circle(&catalog, &create.name, ObjectKind::MaterializedView, &planned.reads)?;
+        let (kept, text) = state::kept(create, text)?;
         let mut next = catalog.with(NewObject {
             name: create.name.clone(),
-            text: text.to_owned(),
-            definition: Definition::MaterializedView(Arc::new(create.clone())),
+            text: text.into_owned(),
+            definition: Definition::MaterializedView(Arc::new(kept.into_owned())),
             columns: planned.columns,
             reads: planned.reads,
             properties: Some(Arc::new(planned.dataflow.properties())),
@@ -115,10 +126,23 @@ impl Database {
             dataflows.extend(self.rebuild_readers(&catalog, &mut next, &create.name)?);
         }
         let (engine, cancel) = (self.engine.clone(), cancel.clone());
+        let recovering = self.recovering.load(Ordering::Acquire);
         // Each is built over those before it, unseen like itself; if one fails, they all go again.
         let staged = blocking(move || {
-            let stage =
-                |(name, dataflow): &(String, Dataflow)| engine.stage_view(name, dataflow, &|| cancel.is_cancelled());
+            let stage = |(name, dataflow): &(String, Dataflow)| {
+                match engine.stage_view(name, dataflow, &|| cancel.is_cancelled()) {
+                    // It was over its budget before, or is now: that is no reason not to start.
+                    Err(error) if recovering && error.kind() == ErrorKind::Limit => {
+                        tracing::warn!(view = %name, %error, "a view comes back as one that has failed");
+                        engine.stage_failed_view(name, dataflow, error.to_string())
+                    }
+                    Err(error) if error.kind() == ErrorKind::Limit => {
+                        let message = format!("materialized view \"{name}\" cannot be built");
+                        Err(engine::Error::new(ErrorKind::Limit, message).with_source(error))
+                    }
+                    staged => staged,
+                }
+            };
             dataflows.iter().map(stage).collect::<engine::Result<Vec<_>>>()
         })
         .await?;
@@ -232,6 +256,7 @@ impl Database {
                 Definition::MaterializedView(create) => {
                     let planned = plan_view(&self.session_state, &present, create, &reader.text);
                     let planned = planned.map_err(|error| broken(&error.message))?;
+                    state::notice(create, &planned).map_err(|error| broken(&error.message))?;
                     let properties = Some(Arc::new(planned.dataflow.properties()));
                     dataflows.push((reader.name.clone(), planned.dataflow));
                     (planned.columns, planned.reads, properties)

@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use sql::state_budget::StateBudget;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct PgConfig {
     /// Sessions at a time.
     pub connections_max: usize,
+    /// The setting `max_view_state` that sessions start with.
+    pub max_view_state: StateBudget,
     /// How long a client may take from its first byte to the end of authentication.
     pub startup_timeout: Duration,
     /// Where a client lands that names no database.
@@ -78,6 +81,7 @@ impl Default for PgConfig {
     fn default() -> Self {
         Self {
             connections_max: 100,
+            max_view_state: StateBudget::default(),
             startup_timeout: Duration::from_secs(10),
             default_database: "tidemark".into(),
             login_failure_delay: Duration::from_millis(250),

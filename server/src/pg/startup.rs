@@ -213,6 +213,7 @@ fn settings(server: &Server, user: &str, role: Role, asked: &[(String, String)])
     settings.put_started("session_authorization", user.to_owned());
     settings.put_started("is_superuser", if role.superuser { "on" } else { "off" }.to_owned());
     settings.put_started("max_connections", server.config.connections_max.to_string());
+    settings.put_started("max_view_state", server.config.max_view_state.to_string());
     for (name, value) in asked {
         settings.start_with(name, value)?;
     }

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     /// A list of schema names.
     SearchPath,
     Isolation,
+    /// An amount of memory, or `bounded`.
+    StateBudget,
 }
 
 /// What a bare number counts.
@@ -164,6 +166,12 @@ pub(super) const SETTINGS: &[Definition] = &[
     fixed("max_identifier_length", "63", false, "Bytes of an identifier in PostgreSQL."),
     fixed("max_index_keys", "32", false, "Shown for compatibility."),
     accepted("max_parallel_workers_per_gather", "2", NATURAL),
+    setting(
+        "max_view_state",
+        "0",
+        Kind::StateBudget,
+        "What views created from now on may take: an amount of memory, bounded to refuse state that never shrinks, or 0.",
+    ),
     accepted("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"])),
     accepted("quote_all_identifiers", "off", Kind::Bool),
     accepted("random_page_cost", "4", COST),

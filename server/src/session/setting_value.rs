@@ -1,5 +1,6 @@
 //! Checks a setting's new value and brings it into the form SHOW prints.
 
+use sql::state_budget::StateBudget;
 use sql::{SqlError, SqlState};
 
 use super::setting_list::{Definition, Kind, Unit};
@@ -56,6 +57,10 @@ pub(super) fn canonical(definition: &Definition, value: &str) -> Result<String, 
         Kind::TimeZone => TimeZone::parse(value).map(|zone| zone.to_string()).ok_or_else(invalid),
         Kind::Encoding => encoding(value),
         Kind::SearchPath => Ok(value.to_owned()),
+        Kind::StateBudget => {
+            let budget = value.parse::<StateBudget>();
+            Ok(budget.map_err(|error| SqlError { hint: error.hint, ..invalid() })?.to_string())
+        }
         Kind::Isolation => isolation(value).map(str::to_owned).ok_or_else(invalid),
     }
 }
@@ -200,6 +205,10 @@ mod tests {
         assert_eq!(set("statement_timeout", "5 parsecs"), Err("22023"));
         assert_eq!(set("statement_timeout", "-1"), Err("22023"));
         assert_eq!(set("work_mem", "65536"), Ok("64MB".to_owned()));
+        assert_eq!(set("max_view_state", "2048MB"), Ok("2GB".to_owned()));
+        assert_eq!(set("max_view_state", "Bounded"), Ok("bounded".to_owned()));
+        assert_eq!(set("max_view_state", "none"), Ok("0".to_owned()));
+        assert_eq!(set("max_view_state", "some"), Err("22023"));
     }
 
     #[test]

@@ -42,6 +42,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan};
 use engine::dataflow::Dataflow;
 use engine::dataflow::scan::DeltaTable;
 use engine::delta;
+use engine::operator::state_bound::Growth;
 
 use crate::error::SqlError;
 use crate::statement::{Emit, OnError};
@@ -86,6 +87,9 @@ pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<D
         sources: inputs.followed,
         plan: checked::check(node.plan, on_error)?,
         diagnose: (on_error == OnError::Exclude).then_some(crate::diagnosis::diagnose),
+        // Until the plan is looked at: what is not known to grow for ever is not said to.
+        rows: Growth::Present,
+        state_bytes_max: None,
     })
 }
 

@@ -33,6 +33,7 @@ mod write;
 pub use limits::{CHAIN_MAX, DEPTH_MAX, NESTING_MAX, RELATIONS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
 
 pub use options::option_places;
+pub use view::with_option;
 
 pub(crate) use cursor::{fold, is_word, object_name_parts};
 pub(crate) use dialect::is_reserved;

@@ -128,8 +128,12 @@ pub(crate) fn explain(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
         options.verbose = cursor.word("verbose");
     }
     let target = target(&mut cursor, chunk)?;
-    let Options { analyze, verbose, json } = options;
-    Ok(Statement::Explain(Box::new(Explain { analyze, verbose, json, target })))
+    let Options { analyze, verbose, json, state } = options;
+    if state && (analyze || json) {
+        let message = "EXPLAIN option STATE cannot be used together with ANALYZE or FORMAT JSON";
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(Statement::Explain(Box::new(Explain { analyze, verbose, json, state, target })))
 }
 
 fn target(cursor: &mut Cursor<'_>, chunk: &Chunk<'_>) -> Result<ExplainTarget, SqlError> {
@@ -165,6 +169,7 @@ struct Options {
     analyze: bool,
     verbose: bool,
     json: bool,
+    state: bool,
 }
 
 impl Options {
@@ -173,6 +178,7 @@ impl Options {
         match name.as_str() {
             "analyze" | "analyse" => self.analyze = boolean(cursor, &name)?,
             "verbose" => self.verbose = boolean(cursor, &name)?,
+            "state" => self.state = boolean(cursor, &name)?,
             "format" => {
                 let position = cursor.position();
                 self.json = match word(cursor)?.as_str() {

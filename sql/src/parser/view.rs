@@ -7,8 +7,9 @@ use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
-use super::script::{Chunk, Places};
+use super::script::{self, Chunk, Places};
 use super::{create, options, query};
+use crate::state_budget::StateBudget;
 use crate::statement::{CreateMaterializedView, CreateView, Emit, OnError};
 use crate::{SqlError, SqlState};
 
@@ -32,7 +33,7 @@ pub(crate) fn materialized(chunk: &Chunk<'_>, or_replace: bool) -> Result<Create
     let (tokens, clause) = cut_suffixes(chunk)?;
     let mut cursor = Cursor::with_tokens(chunk, tokens);
     let head = Head::parse(&mut cursor, or_replace, &["materialized", "view"])?;
-    let Options { emit: option, on_error } =
+    let Options { emit: option, on_error, max_state } =
         if cursor.word("with") { view_options(&mut cursor)? } else { Options::default() };
     for refused in ["using", "tablespace"] {
         if cursor.peek_word(refused) {
@@ -50,7 +51,17 @@ pub(crate) fn materialized(chunk: &Chunk<'_>, or_replace: bool) -> Result<Create
     };
     let (query, query_text) = body(&mut cursor, chunk)?;
     let Head { name, columns, if_not_exists } = head;
-    Ok(CreateMaterializedView { name, columns, or_replace, if_not_exists, query, query_text, emit, on_error })
+    Ok(CreateMaterializedView {
+        name,
+        columns,
+        or_replace,
+        if_not_exists,
+        query,
+        query_text,
+        emit,
+        on_error,
+        max_state,
+    })
 }
 
 /// A plain view.
@@ -63,6 +74,27 @@ pub(crate) fn plain(chunk: &Chunk<'_>, or_replace: bool) -> Result<CreateView, S
     let (query, query_text) = body(&mut cursor, chunk)?;
     let Head { name, columns, if_not_exists } = head;
     Ok(CreateView { name, columns, or_replace, if_not_exists, query, query_text })
+}
+
+/// The text of a `CREATE MATERIALIZED VIEW` with one more option in its WITH.
+///
+/// # Errors
+/// 42601 if `text` is no such statement.
+pub fn with_option(text: &str, name: &str, value: &str) -> Result<String, SqlError> {
+    let chunks = script::split(text)?;
+    let chunk = chunks.first().ok_or_else(|| SqlError::new(SqlState::SYNTAX_ERROR, "no statement"))?;
+    let mut cursor = Cursor::new(chunk);
+    let or_replace = cursor.peek_words(&["create", "or", "replace"]);
+    Head::parse(&mut cursor, or_replace, &["materialized", "view"])?;
+    let value = value.replace('\'', "''");
+    let (before, addition) = match cursor.word("with") {
+        // Behind the bracket.
+        true => (cursor.byte() + 1, format!("{name} = '{value}', ")),
+        false => (cursor.byte(), format!("WITH ({name} = '{value}') ")),
+    };
+    let mut text = chunk.text.to_string();
+    text.insert_str(before, &addition);
+    Ok(text)
 }
 
 /// The tokens without what stands behind the query, and the EMIT clause if there is one.
@@ -137,15 +169,19 @@ struct Options {
     /// With its position.
     emit: Option<(Emit, usize)>,
     on_error: OnError,
+    max_state: Option<StateBudget>,
 }
 
-/// `(emit = 'on_window_close' | 'on_update', on_error = 'exclude' | 'fail')`.
+/// `(emit = 'on_window_close' | 'on_update', on_error = 'exclude' | 'fail', max_state = '512MB')`.
 fn view_options(cursor: &mut Cursor<'_>) -> Result<Options, SqlError> {
     let mut options = Options::default();
     for option in options::parse(cursor)? {
         let invalid = |message: String| {
             SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                .hint("The options are emit = 'on_update' or 'on_window_close', and on_error = 'exclude' or 'fail'.")
+                .hint(
+                    "The options are emit = 'on_update' or 'on_window_close', on_error = 'exclude' or 'fail', and max_state, \
+                     an amount of memory.",
+                )
                 .at(option.position)
         };
         let unknown = || invalid(format!("invalid value for parameter \"{}\": \"{}\"", option.name, option.value));
@@ -165,6 +201,10 @@ fn view_options(cursor: &mut Cursor<'_>) -> Result<Options, SqlError> {
                     "fail" => OnError::Fail,
                     _ => return Err(unknown()),
                 };
+            }
+            "max_state" => {
+                let budget = option.value.parse::<StateBudget>();
+                options.max_state = Some(budget.map_err(|error| error.at(option.position))?);
             }
             _ => return Err(invalid(format!("unrecognized parameter \"{}\"", option.name))),
         }

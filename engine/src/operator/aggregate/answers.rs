@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use crate::error::Result;
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::UnitBytes;
 
 /// One answer a slot, and during a tick the one that each tick group had before.
 #[derive(Debug)]
@@ -66,6 +67,11 @@ impl Answers {
     /// Drops the answers of `slots`.
     pub fn remove(&mut self, slots: &[u32]) {
         slots.iter().for_each(|slot| self.present.clear(*slot));
+    }
+
+    /// What an answer comes to.
+    pub fn bytes_each(&self) -> UnitBytes {
+        RowStore::bytes_each(None, self.codec.row_bytes())
     }
 
     /// Bytes allocated.

@@ -8,6 +8,8 @@ use arrow::datatypes::FieldRef;
 use super::batch::TickBatch;
 use super::hop::Expansion;
 use crate::error::{Error, Result};
+use crate::operator::state_bound::Held;
+use crate::state::size::UnitBytes;
 
 /// The groups that a tick touched.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,14 @@ pub(super) trait CallState: Debug + Send {
     /// Bytes allocated.
     fn bytes(&self) -> usize;
 
+    /// What is kept for each group comes to, reckoned from the types; kept values are not among it.
+    fn bytes_each_group(&self) -> UnitBytes;
+
+    /// The values kept under groups, if any are: what one comes to, and how many there are.
+    fn kept_values(&self) -> Option<KeptValues> {
+        None
+    }
+
     /// How the calls are computed, for EXPLAIN: one entry a call.
     fn explain(&self) -> Vec<CallPlan>;
 }
@@ -86,6 +96,17 @@ pub(super) struct CallPlan {
     pub cost: &'static str,
     /// What is kept for each group.
     pub keeps: &'static str,
+}
+
+/// Values kept under groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeptValues {
+    /// One of them, with its article.
+    pub unit: &'static str,
+    /// What one comes to, reckoned from the types.
+    pub bytes_each: UnitBytes,
+    /// How many there are, and their bytes.
+    pub held: Held,
 }
 
 /// A weight fell below zero.

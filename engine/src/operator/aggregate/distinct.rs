@@ -10,13 +10,15 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOption
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, SchemaRef};
 
 use super::batch::TickBatch;
-use super::call::{CallPlan, CallState, TouchedGroups, retraction_without_insert};
+use super::call::{CallPlan, CallState, KeptValues, TouchedGroups, retraction_without_insert};
 use super::hop::Expansion;
 use super::pending::PendingRows;
 use crate::error::Result;
+use crate::operator::state_bound::Held;
 use crate::state::canonical::canonical_columns;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// Calls that share a table have one bit each.
 pub(super) const CALLS_MAX: usize = 63;
@@ -226,6 +228,16 @@ impl CallState for DistinctState {
 
     fn bytes(&self) -> usize {
         self.values.bytes() + self.calls.iter().map(|call| call.kernel.bytes()).sum::<usize>()
+    }
+
+    fn bytes_each_group(&self) -> UnitBytes {
+        self.calls.iter().map(|call| call.kernel.bytes_each_group()).sum()
+    }
+
+    fn kept_values(&self) -> Option<KeptValues> {
+        let held = Held { units: self.values.len(), room: self.values.entries_end(), bytes: self.values.bytes() };
+        let weights = if self.weighted { self.calls.len() } else { 1 };
+        Some(KeptValues { unit: "a distinct value", bytes_each: Multiset::bytes_each(weights, &self.codec), held })
     }
 
     fn explain(&self) -> Vec<CallPlan> {

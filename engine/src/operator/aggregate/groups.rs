@@ -1,7 +1,7 @@
 //! The groups that live: their keys, slots, row counts, and when they close.
 
 use arrow::array::{ArrayRef, UInt16Array};
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 
 use super::Touched;
 use super::call::retraction_without_insert;
@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 use crate::state::key_group::key_groups;
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
+
+/// Boolean keys of so many columns make at most 3^n groups, which is a number and not a growth.
+const FEW_KEYS: usize = 4;
 
 /// What is known of a group apart from its calls.
 #[derive(Debug, Clone, Copy, Default)]
@@ -175,6 +179,21 @@ impl Groups {
     /// All slots are below this.
     pub fn slots_end(&self) -> usize {
         self.index.slots_end()
+    }
+
+    /// Groups there is room for.
+    pub fn len_max(&self) -> usize {
+        self.index.slots_end()
+    }
+
+    /// What a group comes to apart from its calls.
+    pub fn bytes_each(&self) -> UnitBytes {
+        KeyIndex::bytes_each(&self.codec, self.monotone_key.is_some()) + UnitBytes::lasting(grown(size_of::<Group>()))
+    }
+
+    /// Whether the keys' types have so few values that all groups there can be are a few.
+    pub fn are_few(&self) -> bool {
+        self.codec.types().len() <= FEW_KEYS && self.codec.types().iter().all(|key| *key == DataType::Boolean)
     }
 
     /// Bytes allocated.

@@ -160,6 +160,11 @@ impl Hopper {
     pub fn bytes(&self) -> usize {
         self.other_keys.bytes()
     }
+
+    /// The memory kept from one tick to the next.
+    pub fn other_keys(&self) -> &Interner {
+        &self.other_keys
+    }
 }
 
 impl HopSpec {

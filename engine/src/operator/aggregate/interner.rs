@@ -12,15 +12,21 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use crate::error::Result;
+use crate::state::size::{column_bytes, hashed};
 
 /// Memory kept from one tick to the next, in groups.
 const GROUPS_KEPT_MIN: usize = 1024;
+
+/// An entry of DataFusion's table of groups: a hash and a number.
+const TABLE_ENTRY_BYTES: usize = 16;
 
 /// Numbers the keys of one tick.
 pub(super) struct Interner {
     fields: Vec<FieldRef>,
     /// None without key columns: then all rows are in group 0.
     values: Option<Box<dyn GroupValues>>,
+    /// Groups that memory is kept for from one tick to the next.
+    groups_kept: usize,
 }
 
 impl std::fmt::Debug for Interner {
@@ -37,7 +43,7 @@ impl Interner {
             [] => None,
             _ => Some(new_group_values(schema, &GroupOrdering::None)?),
         };
-        Ok(Self { fields: fields.to_vec(), values })
+        Ok(Self { fields: fields.to_vec(), values, groups_kept: 0 })
     }
 
     /// Puts the group of each of `rows` rows of canonical `keys` into `groups`.
@@ -67,7 +73,9 @@ impl Interner {
         let keys = values.emit(EmitTo::All)?;
         // Emitting leaves the hash table as it was, and clearing it costs its capacity: a small tick must not pay for a
         // large one before it.
-        values.clear_shrink(groups.saturating_mul(2).max(GROUPS_KEPT_MIN));
+        let kept_max = groups.saturating_mul(2).max(GROUPS_KEPT_MIN);
+        self.groups_kept = self.groups_kept.max(groups).min(kept_max);
+        values.clear_shrink(kept_max);
         let typed = keys.into_iter().zip(&self.fields);
         let typed =
             typed.map(
@@ -76,6 +84,17 @@ impl Interner {
                 },
             );
         typed.collect()
+    }
+
+    /// Groups that memory is kept for from one tick to the next.
+    pub fn groups_kept(&self) -> usize {
+        self.groups_kept
+    }
+
+    /// What memory for one group comes to.
+    pub fn bytes_each(&self) -> usize {
+        let key: usize = self.fields.iter().map(|field| column_bytes(field.data_type())).sum();
+        hashed(TABLE_ENTRY_BYTES) + key
     }
 
     /// Bytes allocated.

@@ -20,6 +20,7 @@ use super::hop::Expansion;
 use crate::error::Result;
 use crate::state::row_codec::RowCodec;
 use crate::state::row_store::RowStore;
+use crate::state::size::UnitBytes;
 
 /// One call that keeps its accumulator's state.
 pub(super) struct MergedState {
@@ -189,6 +190,11 @@ impl CallState for MergedState {
 
     fn bytes(&self) -> usize {
         self.states.bytes() + self.answers.as_ref().map_or(0, Answers::bytes)
+    }
+
+    fn bytes_each_group(&self) -> UnitBytes {
+        let state = RowStore::bytes_each(None, self.codec.row_bytes());
+        state + self.answers.as_ref().map(Answers::bytes_each).unwrap_or_default()
     }
 
     fn explain(&self) -> Vec<CallPlan> {

@@ -45,6 +45,7 @@ use self::call::TouchedGroups;
 use self::groups::Groups;
 use self::hop::{Hopper, timed_rows};
 use self::interner::Interner;
+use super::state_bound::Held;
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, ErrorKind, Result};
@@ -72,6 +73,12 @@ struct TickRows {
     ids: Vec<usize>,
     /// Sum of weights of each tick group.
     counts: Vec<i64>,
+}
+
+impl TickRows {
+    fn bytes(&self) -> usize {
+        self.ids.capacity() * size_of::<usize>()
+    }
 }
 
 /// The tick's groups once they have slots.
@@ -382,7 +389,7 @@ impl Operator for AggregateOperator {
             + self.interner.bytes()
             + self.hopper.as_ref().map_or(0, Hopper::bytes)
             + self.calls.iter().map(|(call, _)| call.bytes()).sum::<usize>()
-            + self.tick_rows.ids.capacity() * size_of::<usize>()
+            + self.tick_rows.bytes()
     }
 
     fn state_keys(&self) -> usize {
@@ -391,5 +398,9 @@ impl Operator for AggregateOperator {
 
     fn touched_keys(&self) -> u64 {
         self.touched_keys
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.held_parts()
     }
 }

@@ -11,11 +11,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 
 use super::batch::TickBatch;
-use super::call::{CallPlan, CallState, TouchedGroups, retraction_without_insert};
+use super::call::{CallPlan, CallState, KeptValues, TouchedGroups, retraction_without_insert};
 use super::hop::Expansion;
 use super::typed::native::{Native, native_array, native_values};
 use super::typed::{byte_array, byte_column};
 use crate::error::Result;
+use crate::operator::state_bound::Held;
+use crate::state::size::{TEXT_BYTES_GUESS, UnitBytes, grown};
 
 /// Values that can be read from a column, ordered, and made a column again.
 pub(super) trait Domain: Debug + Send + 'static {
@@ -33,6 +35,11 @@ pub(super) trait Domain: Debug + Send + 'static {
 
     /// Bytes that a value owns elsewhere.
     fn heap_bytes(value: &Self::Value) -> usize;
+
+    /// The same of a value of the size that values are taken to have.
+    fn heap_bytes_each() -> usize {
+        0
+    }
 }
 
 /// Columns of machine number `N`.
@@ -94,6 +101,10 @@ impl Domain for Bytes {
     fn heap_bytes(value: &Box<[u8]>) -> usize {
         value.len()
     }
+
+    fn heap_bytes_each() -> usize {
+        TEXT_BYTES_GUESS
+    }
 }
 
 /// One `min` or `max` call over retracting input.
@@ -116,6 +127,13 @@ pub(super) struct OrderedState<D: Domain> {
 }
 
 impl<D: Domain> OrderedState<D> {
+    /// A tree node has room for 11 entries; inserts in random order leave nodes about two thirds full.
+    const ENTRY_BYTES: usize = (size_of::<(u32, D::Value)>() + size_of::<i64>()) * 3 / 2;
+
+    fn value_bytes(&self) -> usize {
+        self.values.len() * Self::ENTRY_BYTES + self.heap_bytes
+    }
+
     pub fn new(name: &str, argument: usize, filter: Option<usize>, data_type: DataType, is_max: bool) -> Self {
         Self {
             name: name.to_owned(),
@@ -277,13 +295,19 @@ impl<D: Domain> CallState for OrderedState<D> {
     }
 
     fn bytes(&self) -> usize {
-        // A tree node has room for 11 entries; inserts in random order leave nodes about two thirds full.
-        let entry = size_of::<(u32, D::Value)>() + size_of::<i64>();
         let answers = self.answers.capacity() + self.before.capacity();
-        self.values.len() * entry * 3 / 2
-            + self.heap_bytes
+        self.value_bytes()
             + answers * size_of::<Option<D::Value>>()
             + self.pending.capacity() * size_of::<(u32, D::Value, i64)>()
+    }
+
+    fn bytes_each_group(&self) -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<Option<D::Value>>()))
+    }
+
+    fn kept_values(&self) -> Option<KeptValues> {
+        let bytes_each = UnitBytes::passing(Self::ENTRY_BYTES + D::heap_bytes_each());
+        Some(KeptValues { unit: "a value", bytes_each, held: Held::exactly(self.values.len(), self.value_bytes()) })
     }
 
     fn explain(&self) -> Vec<CallPlan> {

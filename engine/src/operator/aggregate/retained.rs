@@ -12,14 +12,16 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::answers::Answers;
 use super::batch::TickBatch;
-use super::call::{CallPlan, CallState, TouchedGroups, retraction_without_insert};
+use super::call::{CallPlan, CallState, KeptValues, TouchedGroups, retraction_without_insert};
 use super::general::KeptColumns;
 use super::hop::Expansion;
 use super::pending::PendingRows;
 use crate::error::{Error, Result};
+use crate::operator::state_bound::Held;
 use crate::state::canonical::canonical_columns;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// Groups are evaluated together until they have this many rows, to bound what is decoded at once.
 const ROWS_AT_ONCE: usize = 32 << 10;
@@ -211,6 +213,15 @@ impl CallState for RetainedState {
 
     fn bytes(&self) -> usize {
         self.rows.bytes() + self.answers.as_ref().map_or(0, Answers::bytes)
+    }
+
+    fn bytes_each_group(&self) -> UnitBytes {
+        self.answers.as_ref().map(Answers::bytes_each).unwrap_or_default()
+    }
+
+    fn kept_values(&self) -> Option<KeptValues> {
+        let held = Held { units: self.rows.len(), room: self.rows.entries_end(), bytes: self.rows.bytes() };
+        Some(KeptValues { unit: "an input row", bytes_each: Multiset::bytes_each(1, &self.codec), held })
     }
 
     fn explain(&self) -> Vec<CallPlan> {

@@ -28,12 +28,14 @@ pub use spec::{AsofJoinSpec, Closest, is_supported};
 use self::spec::{placed, values};
 use self::timeline::{Timeline, When};
 use super::keyed::{Keys, ROWS_TABLE, SavedRow, retraction_without_insert, save_rows, saved_rows};
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{KEY_GROUP_COLUMN, Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
 use crate::state::canonical::canonical_columns;
 use crate::state::key_group::KEY_GROUPS;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
 
 /// The tables that the sides' rows are saved in.
 const TABLES: [&str; 2] = ["rows_left", "rows_right"];
@@ -65,6 +67,8 @@ pub struct AsofJoinOperator {
     nulls: Box<[u8]>,
     /// By slot.
     timelines: Vec<Timeline>,
+    /// Of each side, the different rows of all timelines and their bytes.
+    held: [(usize, usize); 2],
     /// Left rows before this have their right row for good.
     final_before: i64,
 }
@@ -85,7 +89,33 @@ impl AsofJoinOperator {
         let nulls = codecs[1].encode(&nulls, 1)?.row(0).data().into();
         let keys: Vec<_> = spec.inputs[0].fields().iter().take(spec.keys).cloned().collect();
         let keys = Keys::try_new(&keys, None)?;
-        Ok(Self { spec, keys, codecs, nulls, timelines: Vec::new(), final_before: i64::MIN })
+        Ok(Self { spec, keys, codecs, nulls, timelines: Vec::new(), held: [(0, 0); 2], final_before: i64::MIN })
+    }
+
+    /// What is kept where the inputs' rows grow like `inputs`; `bounded` if both sides' later times are bounded. Also then
+    /// each key keeps its newest right row, and what it last had on the left, until it changes again.
+    pub fn state_bound(&self, inputs: [Growth; 2], bounded: bool) -> StateBound {
+        let spec = &self.spec;
+        let (ended, single) = (bounded && spec.closest.looks_back(), spec.keys == 0);
+        let growth = |side: usize| inputs[side].ended(ended && single);
+        let count = |side: &str| match (ended, single) {
+            (false, _) => format!("{side} rows"),
+            (true, true) => format!("{side} rows within reach"),
+            (true, false) => format!("{side} rows within reach of their key's last change"),
+        };
+        let keys = if single { Growth::Constant } else { inputs[0].max(inputs[1]) };
+        let of_keys = if single { "1" } else { "keys of either side" };
+        let row = |side: usize, name: &str| {
+            let bytes_each = Timeline::row_bytes_each(&self.codecs[side]);
+            StatePart::new(format!("a row of the {name} side"), count(name), growth(side), bytes_each)
+        };
+        let each_key = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<Timeline>()));
+        let key = StatePart::new("a key", of_keys, keys, each_key);
+        StateBound { parts: vec![key, row(0, "left"), row(1, "right")], output: inputs[0] }
+    }
+
+    fn key_bytes(&self) -> usize {
+        self.keys.bytes() + self.timelines.capacity() * size_of::<Timeline>()
     }
 
     /// Adds rows of a side; left rows whose right row is found for good are let pass.
@@ -165,7 +195,10 @@ impl AsofJoinOperator {
             if let Some((right, left)) = bounds {
                 timeline.evict(right, left.min(right.saturating_sub(1)));
             }
-            if timeline.len() == 0 {
+            for (total, (before, now)) in self.held.iter_mut().zip(timeline.count()) {
+                *total = (total.0 + now.0 - before.0, total.1 + now.1 - before.1);
+            }
+            if timeline.is_empty() {
                 *timeline = Timeline::default();
                 self.keys.remove(slot);
             }
@@ -259,11 +292,18 @@ impl Operator for AsofJoinOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.keys.bytes() + self.timelines.iter().map(Timeline::bytes).sum::<usize>()
+        let [left, right] = self.held;
+        self.key_bytes() + left.1 + right.1
     }
 
     fn state_keys(&self) -> usize {
-        self.keys.len() + self.timelines.iter().map(Timeline::len).sum::<usize>()
+        let [left, right] = self.held;
+        self.keys.len() + left.0 + right.0
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let keys = Held { units: self.keys.len(), room: self.keys.len_max(), bytes: self.key_bytes() };
+        [keys].into_iter().chain(self.held.map(|(rows, bytes)| Held::exactly(rows, bytes))).collect()
     }
 }
 

@@ -4,6 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
+
 /// What an entry of a tree costs beside its row, estimated.
 const ENTRY_BYTES: usize = 72;
 
@@ -92,7 +95,12 @@ impl Side {
 pub(super) struct Timeline {
     pub left: Side,
     pub right: Side,
+    /// What [`count`](Self::count) last found on each side.
+    counted: [Count; 2],
 }
+
+/// Different rows and their bytes.
+type Count = (usize, usize);
 
 impl Timeline {
     /// The right row of a left one of this time: the last time that has one, and of its rows the first.
@@ -150,13 +158,20 @@ impl Timeline {
         }
     }
 
-    /// Rows of both sides.
-    pub fn len(&self) -> usize {
-        self.left.rows.len() + self.right.rows.len()
+    /// True if neither side has rows.
+    pub fn is_empty(&self) -> bool {
+        self.left.rows.is_empty() && self.right.rows.is_empty()
     }
 
-    /// Bytes of both sides, tree nodes estimated.
-    pub fn bytes(&self) -> usize {
-        self.left.bytes + self.right.bytes
+    /// Of each side, the different rows and their bytes, tree nodes estimated: as they were last counted, and now.
+    pub fn count(&mut self) -> [(Count, Count); 2] {
+        let now = [&self.left, &self.right].map(|side| (side.rows.len(), side.bytes));
+        let before = std::mem::replace(&mut self.counted, now);
+        [(before[0], now[0]), (before[1], now[1])]
+    }
+
+    /// What a row of `codec` comes to.
+    pub fn row_bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
     }
 }

@@ -24,11 +24,13 @@ use self::queue::{Placed, Queue};
 use super::aggregate::Emit;
 use super::keyed::{Keys, ROWS_TABLE, SavedRow, save_rows, saved_rows, unexpected_retraction};
 use super::row_layout::RowLayout;
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{KEY_GROUP_COLUMN, Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
 use crate::state::canonical::canonical_columns;
 use crate::state::key_group::key_groups;
+use crate::state::size::{UnitBytes, grown};
 
 /// The table of the keys' counts.
 const COUNTS_TABLE: &str = "counts";
@@ -42,6 +44,9 @@ pub struct CountWindowOperator {
     keys: Keys,
     /// By slot.
     queues: Vec<Queue>,
+    /// Different rows of all queues, and their bytes.
+    rows: usize,
+    row_bytes: usize,
     /// The end of each slot's first window that is full and not answered finally.
     due: BTreeSet<(i64, u32)>,
     /// What earlier ticks said of later rows' times.
@@ -69,10 +74,26 @@ impl CountWindowOperator {
             layout: RowLayout::try_new(&spec.input, &spec.keys, &spec.order)?,
             keys: Keys::try_new(&fields, None)?,
             queues: Vec::new(),
+            rows: 0,
+            row_bytes: 0,
             due: BTreeSet::new(),
             closed_below: i64::MIN,
             spec,
         })
+    }
+
+    /// What is kept where the input's rows grow like `input`: the number of each key's windows so far, for good, and the rows
+    /// of windows that are not final.
+    pub fn state_bound(&self, input: Growth) -> StateBound {
+        let (count, keys) = if self.spec.keys.is_empty() { ("1", Growth::Constant) } else { ("keys", input) };
+        let key = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<Queue>()));
+        let row = Queue::bytes_each(self.layout.codec());
+        let rows = format!("rows within reach + up to {} x {count}", self.spec.rows);
+        let parts = vec![
+            StatePart::new("a key's count", count, keys, key),
+            StatePart::new("a row", rows, keys.max(input.ended(true)), row),
+        ];
+        StateBound { parts, output: input }
     }
 
     /// Takes in a delta; `before` gets the windows that each key had before this tick.
@@ -95,9 +116,18 @@ impl CountWindowOperator {
             let queue = self.queue(slot);
             let windows = || if on_update { queue.windows(rows).collect() } else { Vec::new() };
             before.entry(slot).or_insert_with(windows);
-            queue.add(time, encoded.row(row), 1);
+            self.add(slot, time, encoded.row(row), 1);
         }
         Ok(())
+    }
+
+    fn add(&mut self, slot: u32, time: i64, row: &[u8], weight: i64) {
+        let queue = self.queue(slot);
+        let before = (queue.len(), queue.row_bytes());
+        queue.add(time, row, weight);
+        let (rows, bytes) = (queue.len() - before.0, queue.row_bytes() - before.1);
+        self.rows += rows;
+        self.row_bytes += bytes;
     }
 
     fn queue(&mut self, slot: u32) -> &mut Queue {
@@ -149,7 +179,11 @@ impl CountWindowOperator {
         }
         while let Some((first, slot)) = self.due.first().copied().filter(|(first, _)| *first < end) {
             debug_assert!(first < end);
-            let rows = self.queues[slot as usize].take_first(self.spec.rows, tick.evict);
+            let queue = &mut self.queues[slot as usize];
+            let before = (queue.len(), queue.row_bytes());
+            let rows = queue.take_first(self.spec.rows, tick.evict);
+            self.rows -= before.0 - queue.len();
+            self.row_bytes -= before.1 - queue.row_bytes();
             if closes {
                 for placed in rows {
                     let copies = usize::try_from(placed.weight).unwrap_or_default();
@@ -270,7 +304,7 @@ impl Operator for CountWindowOperator {
             let encoded = self.layout.encode(&saved.columns, slots.len(), false)?;
             let times = saved.columns[self.spec.time()].as_primitive::<TimestampMicrosecondType>();
             for (row, slot) in slots.into_iter().enumerate() {
-                self.queue(slot).add(times.value(row), encoded.row(row), saved.weights.value(row));
+                self.add(slot, times.value(row), encoded.row(row), saved.weights.value(row));
             }
         }
         self.keys.live().into_iter().for_each(|slot| self.note_due(slot));
@@ -278,10 +312,18 @@ impl Operator for CountWindowOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.keys.bytes() + self.queues.iter().map(Queue::bytes).sum::<usize>()
+        self.keys.bytes() + self.queues.capacity() * size_of::<Queue>() + self.row_bytes
     }
 
     fn state_keys(&self) -> usize {
-        self.queues.iter().map(Queue::len).sum::<usize>() + self.keys.len()
+        self.rows + self.keys.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let keys = self.keys.bytes() + self.queues.capacity() * size_of::<Queue>();
+        vec![
+            Held { units: self.keys.len(), room: self.keys.len_max(), bytes: keys },
+            Held::exactly(self.rows, self.row_bytes),
+        ]
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
+
 /// What an entry of the map costs beside its row, estimated.
 const ENTRY_BYTES: usize = 64;
 
@@ -114,8 +117,13 @@ impl Queue {
         self.rows.len()
     }
 
-    /// Bytes allocated, tree nodes estimated.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.row_bytes
+    /// Bytes of the rows, tree nodes estimated.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// What a row of `codec` comes to.
+    pub fn bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
     }
 }

@@ -8,6 +8,7 @@ use super::past::PastIndex;
 use crate::error::Result;
 use crate::state::key_index::{KeyIndex, NEVER};
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
 
 const UNTOUCHED: u32 = u32::MAX;
 
@@ -123,6 +124,13 @@ impl Keys {
     /// The key columns of slots.
     pub fn columns(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.codec.decode(slots.iter().map(|slot| self.index.key(*slot)))
+    }
+
+    /// What a key comes to; `past` if keys are dropped whole.
+    pub fn bytes_each(&self, past: bool) -> UnitBytes {
+        let grows = UnitBytes::lasting(grown(size_of::<[i64; 2]>() + size_of::<u32>()));
+        let past = if past { PastIndex::bytes_each() } else { UnitBytes::default() };
+        KeyIndex::bytes_each(&self.codec, false) + grows + past
     }
 
     pub fn bytes(&self) -> usize {

@@ -34,6 +34,7 @@ use self::output::Output;
 use self::pairs::PairVisitor;
 use self::side::{Degrees, Side};
 use self::spec::{LEFT, RIGHT};
+use super::state_bound::Held;
 use super::{Operator, SavedState, TickContext};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
@@ -162,5 +163,9 @@ impl Operator for JoinOperator {
         let rows: usize = self.sides.iter().map(|side| side.rows.len()).sum();
         let counted = [LEFT, RIGHT].iter().any(|side| !self.spec.keeps_rows(*side));
         rows + if counted { self.keys.index.len() } else { 0 }
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.held_parts()
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::state::key_index::NEVER;
+use crate::state::size::{UnitBytes, grown};
 
 /// Live entries by their time.
 #[derive(Debug, Default)]
@@ -10,6 +11,18 @@ pub(super) struct PastIndex {
     buckets: BTreeMap<i64, Vec<u32>>,
     /// Time of each entry, and its place in the time's bucket.
     places: Vec<(i64, u32)>,
+    /// Bytes of the buckets' entries.
+    bucket_bytes: usize,
+}
+
+/// What a bucket costs in its tree, estimated.
+const BUCKET_BYTES: usize = 48;
+
+/// What a bucket with one entry allocates.
+const BUCKET_BYTES_MIN: usize = 4 * size_of::<u32>();
+
+fn entry_bytes(bucket: &Vec<u32>) -> usize {
+    bucket.capacity() * size_of::<u32>()
 }
 
 impl PastIndex {
@@ -20,7 +33,9 @@ impl PastIndex {
             self.places.resize(entry as usize + 1, (NEVER, 0));
         }
         self.places[entry as usize] = (time, bucket.len() as u32);
+        let before = entry_bytes(bucket);
         bucket.push(entry);
+        self.bucket_bytes += entry_bytes(bucket) - before;
     }
 
     /// Forgets `entry`, if it was noted.
@@ -34,7 +49,10 @@ impl PastIndex {
         bucket.swap_remove(position as usize);
         match bucket.get(position as usize) {
             Some(moved) => self.places[*moved as usize].1 = position,
-            None if bucket.is_empty() => drop(self.buckets.remove(&time)),
+            None if bucket.is_empty() => {
+                self.bucket_bytes -= entry_bytes(bucket);
+                self.buckets.remove(&time);
+            }
             None => {}
         }
     }
@@ -43,7 +61,9 @@ impl PastIndex {
     pub fn take_below(&mut self, end: i64) -> Vec<u32> {
         let mut entries = Vec::new();
         while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() < end) {
-            entries.extend(bucket.remove());
+            let bucket = bucket.remove();
+            self.bucket_bytes -= entry_bytes(&bucket);
+            entries.extend(bucket);
         }
         entries.iter().for_each(|entry| self.places[*entry as usize] = (NEVER, 0));
         entries
@@ -56,8 +76,12 @@ impl PastIndex {
 
     /// Bytes allocated, tree nodes estimated.
     pub fn bytes(&self) -> usize {
-        let entries: usize = self.buckets.values().map(|bucket| bucket.capacity() * size_of::<u32>()).sum();
-        entries + self.buckets.len() * 48 + self.places.capacity() * size_of::<(i64, u32)>()
+        self.bucket_bytes + self.buckets.len() * BUCKET_BYTES + self.places.capacity() * size_of::<(i64, u32)>()
+    }
+
+    /// What an entry comes to that shares its time with no other.
+    pub fn bytes_each() -> UnitBytes {
+        UnitBytes::passing(BUCKET_BYTES + BUCKET_BYTES_MIN) + UnitBytes::lasting(grown(size_of::<(i64, u32)>()))
     }
 }
 
@@ -80,5 +104,6 @@ mod tests {
         index.remove(3);
         assert_eq!(index.take_below(100), [1, 0]);
         assert!(index.take_below(i64::MAX).is_empty());
+        assert_eq!((index.buckets.len(), index.bucket_bytes), (0, 0));
     }
 }

@@ -8,6 +8,7 @@ use super::past::PastIndex;
 use crate::error::Result;
 use crate::state::multiset::{Multiset, Touched};
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
 
 /// No row: its columns are NULL.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -106,6 +107,16 @@ impl Side {
         }
     }
 
+    /// What a row comes to; `past` if rows are dropped one by one.
+    pub fn bytes_each(&self, past: bool) -> UnitBytes {
+        let past = if past { PastIndex::bytes_each() } else { UnitBytes::default() };
+        let row = match self.rows.is_apart() {
+            true => Multiset::bytes_each_apart(&self.codec),
+            false => Multiset::bytes_each(1, &self.codec),
+        };
+        row + past
+    }
+
     pub fn bytes(&self) -> usize {
         self.rows.bytes() + self.past.bytes() + self.times.capacity() * size_of::<Option<i64>>()
     }
@@ -161,6 +172,11 @@ impl Degrees {
     pub fn settle(&mut self) {
         self.logged.iter().for_each(|(entry, _)| self.marks[*entry as usize] = UNLOGGED);
         self.logged.clear();
+    }
+
+    /// What a row's number of matches comes to.
+    pub fn bytes_each() -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<i64>() + size_of::<u32>()))
     }
 
     pub fn bytes(&self) -> usize {

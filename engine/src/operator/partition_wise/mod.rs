@@ -20,6 +20,7 @@ pub use batch_plan::BatchPlan;
 use super::aggregate::Emit;
 use super::keyed::{Keys, SavedRow, retraction_without_insert, save_rows, saved_rows, unexpected_retraction};
 use super::row_layout::RowLayout;
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, ErrorKind, Result};
@@ -96,6 +97,23 @@ pub struct PartitionWiseOperator {
 type Kept<'a> = (u32, &'a [u8], i64);
 
 impl PartitionWiseOperator {
+    /// What is kept where the input's rows grow like `input`: partitions and all their rows.
+    pub fn state_bound(&self, input: Growth) -> StateBound {
+        let (ended, single) = (self.spec.monotone_key.is_some(), self.spec.keys.is_empty());
+        let growth = input.ended(ended);
+        let (partitions, rows) = match (ended, single) {
+            (true, _) => ("partitions of open windows", "input rows of open windows"),
+            (false, true) => ("1", "input rows"),
+            (false, false) => ("partitions", "input rows"),
+        };
+        let of_partitions = if single { Growth::Constant } else { growth };
+        let parts = vec![
+            StatePart::new("a partition", partitions, of_partitions, self.keys.bytes_each()),
+            StatePart::new("a row", rows, growth, Multiset::bytes_each(1, self.layout.codec())),
+        ];
+        StateBound { parts, output: input }
+    }
+
     /// An operator without input so far, that computes with `plan`.
     ///
     /// # Errors
@@ -319,5 +337,13 @@ impl Operator for PartitionWiseOperator {
 
     fn state_keys(&self) -> usize {
         self.keys.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let (rows, room, bytes) = (self.rows.len(), self.rows.entries_end(), self.rows.bytes());
+        vec![
+            Held { units: self.keys.len(), room: self.keys.len_max(), bytes: self.keys.bytes() },
+            Held { units: rows, room, bytes },
+        ]
     }
 }

@@ -28,6 +28,7 @@ use self::sessions::{Change, Sessions};
 use super::aggregate::Emit;
 use super::keyed::{Keys, SavedRow, save_rows, saved_rows, unexpected_retraction};
 use super::row_layout::RowLayout;
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
@@ -60,6 +61,21 @@ impl SessionOperator {
             closed_below: None,
             spec,
         })
+    }
+
+    /// What is kept where the input's rows grow like `input`: keys, sessions and their rows.
+    pub fn state_bound(&self, input: Growth) -> StateBound {
+        let ended = self.spec.time_is_bounded;
+        let growth = input.ended(ended);
+        let of = |what: &str| if ended { format!("{what} of open sessions") } else { what.to_owned() };
+        let keys = if self.spec.keys.is_empty() { Growth::Constant } else { growth };
+        let sessions = if ended { "open sessions" } else { "sessions" };
+        let parts = vec![
+            StatePart::new("a key", of("keys"), keys, self.keys.bytes_each()),
+            StatePart::new("a session", sessions, growth, Sessions::session_bytes_each()),
+            StatePart::new("a row", of("rows"), growth, Sessions::row_bytes_each(self.layout.codec())),
+        ];
+        StateBound { parts, output: input }
     }
 
     /// Takes in the rows that have a time; those that have none are returned.
@@ -211,5 +227,14 @@ impl Operator for SessionOperator {
 
     fn state_keys(&self) -> usize {
         self.sessions.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let (rows, bytes) = self.sessions.rows_held();
+        vec![
+            Held { units: self.keys.len(), room: self.keys.len_max(), bytes: self.keys.bytes() },
+            Held::exactly(self.sessions.len(), self.sessions.bytes() - bytes),
+            Held::exactly(rows, bytes),
+        ]
     }
 }

@@ -16,6 +16,8 @@ use std::ops::RangeInclusive;
 
 use crate::error::Result;
 use crate::operator::keyed::retraction_without_insert;
+use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 /// What an entry of the map of rows costs beside the row, estimated.
 const ENTRY_BYTES: usize = 72;
@@ -169,6 +171,21 @@ impl Sessions {
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Different rows, and their bytes.
+    pub fn rows_held(&self) -> (usize, usize) {
+        (self.rows.len(), self.row_bytes)
+    }
+
+    /// What a row of `codec` comes to.
+    pub fn row_bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(codec.row_bytes() + ENTRY_BYTES)
+    }
+
+    /// What a session comes to besides its rows.
+    pub fn session_bytes_each() -> UnitBytes {
+        UnitBytes::passing(SESSION_BYTES)
     }
 
     /// Bytes allocated, tree nodes estimated.

@@ -13,9 +13,11 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 
 use super::keyed::{Keys, SavedRow, retraction_without_insert, save_rows, saved_rows};
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
+use crate::state::size::{UnitBytes, grown};
 
 /// Which rows of two inputs are answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
@@ -97,6 +99,19 @@ impl SetOperationOperator {
         }
         let keys = Keys::try_new(spec.input.fields(), spec.monotone_column)?;
         Ok(Self { spec, keys, counts: Vec::new(), touched: BTreeMap::new() })
+    }
+
+    /// What is kept where the inputs' rows grow like `inputs`: two counts for each different row.
+    pub fn state_bound(&self, inputs: [Growth; 2]) -> StateBound {
+        let ended = self.spec.monotone_column.is_some();
+        let count = if ended { "different rows of open windows" } else { "different rows of both sides" };
+        let growth = inputs[0].max(inputs[1]).ended(ended);
+        let bytes_each = self.keys.bytes_each() + UnitBytes::lasting(grown(size_of::<[i64; 2]>()));
+        let output = match self.spec.rule {
+            SetRule::Intersect | SetRule::IntersectAll => inputs[0].paired(inputs[1]),
+            SetRule::Except | SetRule::ExceptAll => inputs[0],
+        };
+        StateBound { parts: vec![StatePart::new("a row", count, growth, bytes_each)], output }
     }
 
     fn fold(&mut self, side: usize, delta: &Delta) -> Result<()> {
@@ -216,5 +231,9 @@ impl Operator for SetOperationOperator {
 
     fn state_keys(&self) -> usize {
         self.keys.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        vec![Held { units: self.keys.len(), room: self.keys.len_max(), bytes: self.state_bytes() }]
     }
 }

@@ -22,6 +22,7 @@ pub use spec::{Comparison, Condition, Limit, TemporalFilterSpec};
 use self::schedule::Schedule;
 use super::aggregate::closing::times;
 use super::keyed::{SavedRow, retraction_without_insert, save_rows, saved_rows};
+use super::state_bound::{Growth, Held, StateBound, StatePart};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ use crate::state::canonical::canonical_columns;
 use crate::state::key_index::NEVER;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
+use crate::state::size::{UnitBytes, grown};
 
 /// A row's weights: copies there are, and copies put out.
 const COPIES: usize = 0;
@@ -43,6 +45,9 @@ struct Place {
     /// How many of its times are still to come.
     ahead: u32,
 }
+
+/// A row's copies, and those of them that were put out.
+const WEIGHTS: usize = 2;
 
 /// Rows while their time lasts.
 #[derive(Debug)]
@@ -61,6 +66,19 @@ pub struct TemporalFilterOperator {
 }
 
 impl TemporalFilterOperator {
+    /// What is kept where the input's rows grow like `input`: rows whose time is not over, or, where none is ever over, has
+    /// not come.
+    pub fn state_bound(&self, input: Growth) -> StateBound {
+        let count = if self.ends { "rows until their time is over" } else { "rows until their time comes" };
+        let schedules = self.schedules.len();
+        let lasting = grown(size_of::<Place>()) + schedules * grown(size_of::<i64>());
+        let bytes_each = Multiset::bytes_each(WEIGHTS, &self.codec)
+            + UnitBytes::lasting(lasting)
+            + UnitBytes::passing(schedules * Schedule::bytes_each());
+        let parts = vec![StatePart::new("a row", count, input.ended(true), bytes_each)];
+        StateBound { parts, output: input.ended(self.ends) }
+    }
+
     /// An operator without input so far.
     ///
     /// # Errors
@@ -70,7 +88,7 @@ impl TemporalFilterOperator {
         let codec = RowCodec::try_new(spec.input.fields().iter().map(|field| field.data_type().clone()).collect())?;
         let schedules = Schedule::of(&spec.conditions);
         Ok(Self {
-            rows: Multiset::new(2, codec.fixed_width()),
+            rows: Multiset::new(WEIGHTS, codec.fixed_width()),
             ends: schedules.iter().any(Schedule::ends),
             codec,
             schedules,
@@ -261,5 +279,9 @@ impl Operator for TemporalFilterOperator {
 
     fn state_keys(&self) -> usize {
         self.rows.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        vec![Held { units: self.rows.len(), room: self.rows.entries_end(), bytes: self.state_bytes() }]
     }
 }

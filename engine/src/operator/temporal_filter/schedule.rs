@@ -131,6 +131,11 @@ impl Schedule {
         Ok([goes, comes].into_iter().flatten().min())
     }
 
+    /// What a row comes to in it.
+    pub fn bytes_each() -> usize {
+        ENTRY_BYTES
+    }
+
     /// Bytes of state.
     pub fn bytes(&self) -> usize {
         (self.going.len() + self.coming.len()) * ENTRY_BYTES

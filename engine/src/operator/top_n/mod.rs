@@ -25,6 +25,7 @@ use self::ordered::{OrderedRows, Ranked};
 use super::aggregate::Emit;
 use super::keyed::{Keys, SavedRow, save_rows, saved_rows, unexpected_retraction};
 use super::row_layout::RowLayout;
+use super::state_bound::Held;
 use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
@@ -225,5 +226,9 @@ impl Operator for TopNOperator {
 
     fn state_keys(&self) -> usize {
         self.keys.len()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.held_parts()
     }
 }

@@ -10,6 +10,8 @@ use super::Change;
 use super::spec::{Rank, TopNSpec};
 use crate::error::Result;
 use crate::operator::keyed::retraction_without_insert;
+use crate::state::row_codec::RowCodec;
+use crate::state::size::UnitBytes;
 
 const SLOT_BYTES: usize = 4;
 /// What an entry of the map costs beside its row, estimated.
@@ -185,6 +187,21 @@ impl OrderedRows {
     /// Bytes allocated, tree nodes estimated.
     pub fn bytes(&self) -> usize {
         self.row_bytes + self.counts.capacity() * size_of::<i64>()
+    }
+
+    /// Bytes of the rows alone.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Different rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// What a row of `codec` comes to.
+    pub fn bytes_each(codec: &RowCodec) -> UnitBytes {
+        UnitBytes::passing(SLOT_BYTES + codec.row_bytes() + ENTRY_BYTES)
     }
 
     fn group(&self, slot: u32) -> impl DoubleEndedIterator<Item = (&Box<[u8]>, &Entry)> {

@@ -212,6 +212,7 @@ async fn readers_see_whole_ticks_while_the_view_moves_on() {
                     applied: TickId(tick),
                     view_bytes: view.bytes(),
                     state_bytes: 0,
+                    held: vec![],
                     error: None,
                 };
                 let views = [("accounts".to_string(), Arc::new(reading))].into();

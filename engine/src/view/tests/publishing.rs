@@ -17,6 +17,7 @@ fn snapshot(tick: u64, view: &MaterializedView) -> Snapshot {
         applied: TickId(tick),
         view_bytes: view.bytes(),
         state_bytes: 0,
+        held: vec![],
         error: None,
     };
     Snapshot {

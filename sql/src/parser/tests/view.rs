@@ -1,6 +1,7 @@
 //! Views, DROP, SHOW, DESCRIBE, EXPLAIN.
 
 use super::*;
+use crate::state_budget::StateBudget;
 
 #[test]
 fn materialized_views() {
@@ -132,6 +133,39 @@ fn objects_are_dropped_shown_and_described() {
 }
 
 #[test]
+fn a_view_s_budget() {
+    let budget = |text: &str| view(text).max_state;
+    assert_eq!(budget("CREATE MATERIALIZED VIEW v AS SELECT 1"), None);
+    assert_eq!(
+        budget("CREATE MATERIALIZED VIEW v WITH (max_state = '512MB', on_error = fail) AS SELECT 1"),
+        Some(StateBudget::Bytes(512 << 20))
+    );
+    assert_eq!(budget("CREATE MATERIALIZED VIEW v WITH (max_state = bounded) AS SELECT 1"), Some(StateBudget::Bounded));
+    assert_eq!(budget("CREATE MATERIALIZED VIEW v WITH (max_state = 0) AS SELECT 1"), Some(StateBudget::Unlimited));
+    check_refusals(&[(
+        "CREATE MATERIALIZED VIEW v WITH (max_state = 'much') AS SELECT 1",
+        "22023",
+        "invalid amount of memory: \"much\"",
+        "max_state",
+    )]);
+    for (text, written) in [
+        (
+            "CREATE OR REPLACE MATERIALIZED VIEW v (a) AS SELECT 1",
+            "CREATE OR REPLACE MATERIALIZED VIEW v (a) WITH (max_state = '1MB') AS SELECT 1",
+        ),
+        (
+            "create materialized view if not exists \"V\" with(on_error = fail) /* é */ as select 'with (' emit on update",
+            "create materialized view if not exists \"V\" with(max_state = '1MB', on_error = fail) /* é */ as select 'with (' \
+             emit on update",
+        ),
+    ] {
+        let found = with_option(text, "max_state", "1MB").expect(text);
+        assert_eq!(found, written);
+        assert_eq!(budget(&found), Some(StateBudget::Bytes(1 << 20)));
+    }
+}
+
+#[test]
 fn explain_in_all_spellings() {
     let explain = |text: &str| match one(text) {
         Statement::Explain(explain) => *explain,
@@ -149,6 +183,9 @@ fn explain_in_all_spellings() {
         let explain = explain(text);
         assert_eq!((explain.analyze, explain.verbose, explain.json), (analyze, verbose, json), "{text}");
         assert!(matches!(explain.target, ExplainTarget::Query(_)), "{text}");
+    }
+    for (text, state) in [("EXPLAIN (STATE) SELECT 1", true), ("EXPLAIN (STATE off, VERBOSE) SELECT 1", false)] {
+        assert_eq!(explain(text).state, state, "{text}");
     }
     assert!(
         matches!(explain("EXPLAIN MATERIALIZED VIEW v").target, ExplainTarget::MaterializedView(name) if name == "v")

@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 use super::Kernel;
 use crate::error::{Error, Result};
 use crate::operator::aggregate::batch::TickBatch;
+use crate::state::size::TEXT_BYTES_GUESS;
 
 /// Keeps the best value so far.
 #[derive(Debug)]
@@ -90,6 +91,10 @@ impl Kernel for MinMaxBytesKernel {
     fn restore(&self, columns: &[ArrayRef]) -> Result<Vec<Self::Cell>> {
         let value = byte_column(&columns[0])?;
         Ok((0..columns[0].len()).map(|row| columns[0].is_valid(row).then(|| value(row).into())).collect())
+    }
+
+    fn heap_bytes_each(&self) -> usize {
+        TEXT_BYTES_GUESS
     }
 
     fn heap_bytes(&self, cell: &Self::Cell) -> usize {

@@ -26,6 +26,7 @@ use super::batch::TickBatch;
 use super::call::{CallPlan, CallState, TouchedGroups, retraction_without_insert};
 use super::hop::Expansion;
 use crate::error::Result;
+use crate::state::size::{UnitBytes, grown};
 
 /// How one function folds rows into cells and reads answers from them.
 pub(super) trait Kernel: Debug + Send + 'static {
@@ -71,6 +72,11 @@ pub(super) trait Kernel: Debug + Send + 'static {
     /// Bytes that a cell owns elsewhere.
     fn heap_bytes(&self, cell: &Self::Cell) -> usize {
         let _ = cell;
+        0
+    }
+
+    /// The same of a cell with a value of the size that values are taken to have.
+    fn heap_bytes_each(&self) -> usize {
         0
     }
 }
@@ -193,6 +199,10 @@ impl<K: Kernel> CallState for TypedState<K> {
             + self.changed.capacity()
             + self.slots.capacity() * size_of::<u32>()
             + self.heap_bytes
+    }
+
+    fn bytes_each_group(&self) -> UnitBytes {
+        UnitBytes::lasting(grown(size_of::<K::Cell>())) + UnitBytes::passing(self.kernel.heap_bytes_each())
     }
 
     fn explain(&self) -> Vec<CallPlan> {
