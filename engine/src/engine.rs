@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,8 +22,10 @@ use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake,
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
 use crate::tick::pin::{self, Pin};
+use crate::tick::replay::Replay;
 use crate::tick::subscription::{Span, Subscription};
 use crate::tick::table::{RunningTable, WriteError};
+use crate::tick::temporary::{self, TemporaryView};
 use crate::time::{Clock, TickId};
 use crate::view::{Snapshot, SnapshotStore};
 
@@ -87,6 +89,8 @@ pub struct Engine {
     interval: RwLock<TickInterval>,
     config: CoreConfig,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Counts temporary views.
+    temporaries: AtomicU64,
 }
 
 /// A source whose log was found, ready for [`Engine::add_source`].
@@ -179,6 +183,7 @@ impl Engine {
             interval: RwLock::new(config.interval),
             config: config.core,
             thread: Mutex::new(Some(thread)),
+            temporaries: AtomicU64::new(1),
         })
     }
 
@@ -498,6 +503,34 @@ impl Engine {
     /// `Input` if there is no such view, or not at that tick; as for [`snapshot_at`](Self::snapshot_at).
     pub fn subscribe(&self, view: &str, span: Span) -> Result<Subscription> {
         self.ask(|reply| Command::Subscribe(view.to_owned(), span, reply))
+    }
+
+    /// Follows the answer of a query: a view of it that nobody has named, and that goes with the subscription.
+    ///
+    /// # Errors
+    /// As for [`create_view`](Self::create_view) and [`subscribe`](Self::subscribe); `Unsupported` for a query over sources
+    /// from an earlier tick on.
+    pub fn subscribe_query(
+        &self,
+        dataflow: &Dataflow,
+        span: Span,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Subscription> {
+        let name = temporary::name_of(self.temporaries.fetch_add(1, Ordering::Relaxed));
+        let temporary = |name: String| TemporaryView::new(name, self.commands.lock().clone());
+        let Some(tick) = span.from else {
+            self.stage_view(&name, dataflow, cancelled)?.show()?;
+            let view = temporary(name);
+            return Ok(self.subscribe(view.name(), span)?.holding(view));
+        };
+        if let Some(source) = dataflow.inputs.keys().next() {
+            let message = format!("a query over a source (\"{source}\") cannot be followed from an earlier tick on");
+            return Err(Error::unsupported(message));
+        }
+        let view = RunningView::try_new(dataflow, &self.config)?;
+        let replay = Replay::begin(view, &self.history, tick, &self.template()?, cancelled)?;
+        let followed = self.ask(|reply| Command::FollowReplay(name.clone(), Box::new(replay), span, reply))?;
+        Ok(followed.holding(temporary(name)))
     }
 
     /// How long ticks can be read after they were published.

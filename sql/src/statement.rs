@@ -90,13 +90,11 @@ pub enum Statement {
     Session(Box<ast::Statement>),
 }
 
-/// `SUBSCRIBE`: a view's rows, then its changes as they come.
+/// `SUBSCRIBE`: rows, then their changes as they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// The view.
-    pub view: String,
-    /// Its 1-based position in the statement's text.
-    pub position: usize,
+    /// Whose rows.
+    pub followed: Followed,
     /// Whether the rows at the start come first.
     pub snapshot: bool,
     /// Whether rows say how far it is, too.
@@ -105,6 +103,15 @@ pub struct Subscribe {
     pub as_of: Option<u64>,
     /// The last tick whose changes are given; without one it never ends by itself.
     pub up_to: Option<u64>,
+}
+
+/// What SUBSCRIBE follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// A view or table.
+    Relation(Place),
+    /// The answer of a query.
+    Query(Box<ast::Query>),
 }
 
 /// `VERIFY MATERIALIZED VIEW`: is the view what its query says?

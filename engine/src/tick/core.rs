@@ -432,6 +432,10 @@ impl Core {
         if !names.iter().all(|name| self.staged.contains_key(name)) {
             return false;
         }
+        let replaced: Vec<&String> = names.iter().filter(|name| self.views.contains_key(*name)).collect();
+        for name in replaced {
+            self.fail_readers(name, &format!("materialized view \"{name}\" was replaced"));
+        }
         for name in names {
             if let Some(view) = self.unstage_view(name) {
                 self.add_view(name, view);
@@ -493,6 +497,18 @@ impl Core {
     /// True if statements have written something since the last tick.
     pub fn is_written(&self) -> bool {
         self.tables.values().any(RunningTable::has_change)
+    }
+
+    /// Fails the views that read `name`, which is not what it was when they were built: temporary ones, for all others go or
+    /// are replaced with what they read. Returns their names.
+    pub fn fail_readers(&mut self, name: &str, cause: &str) -> Vec<String> {
+        let reads = |view: &RunningView| view.relations.iter().chain(&view.sources).any(|read| read == name);
+        let mut failed = Vec::new();
+        for (reader, view) in self.views.iter_mut().filter(|(reader, view)| *reader != name && reads(view)) {
+            view.failed.get_or_insert_with(|| cause.to_owned());
+            failed.push(reader.clone());
+        }
+        failed
     }
 
     /// Removes a view; those that read it must be gone.

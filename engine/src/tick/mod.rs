@@ -13,5 +13,7 @@ pub mod history;
 pub mod interval;
 pub mod pin;
 pub mod recording;
+pub mod replay;
 pub mod subscription;
 pub mod table;
+pub mod temporary;

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast;
 use engine::dataflow::Dataflow;
 use sql::binder::Binder;
 use sql::catalog::{Catalog, Definition, NewObject, Object, SOURCE_RELATIONS, noun};
-use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, ObjectKind};
+use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, Emit, ObjectKind, OnError};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +42,32 @@ pub fn plan_view(
     create: &CreateMaterializedView,
     text: &str,
 ) -> Result<PlannedView, SqlError> {
+    plan(state, catalog, (&create.query, &create.columns), text, (create.emit, create.on_error))
+}
+
+/// Plans a query that is followed: as a materialized view that fails where a SELECT would.
+///
+/// # Errors
+/// As for [`plan_view`].
+pub(super) fn plan_followed(
+    state: &SessionState,
+    catalog: &Arc<Catalog>,
+    query: &ast::Query,
+    text: &str,
+) -> Result<PlannedView, SqlError> {
+    plan(state, catalog, (query, &[]), text, (Emit::OnUpdate, OnError::Fail))
+}
+
+fn plan(
+    state: &SessionState,
+    catalog: &Arc<Catalog>,
+    (query, columns): (&ast::Query, &[String]),
+    text: &str,
+    (emit, on_error): (Emit, OnError),
+) -> Result<PlannedView, SqlError> {
     let relations = DeltaRelations::new(catalog.clone());
-    let plan = Binder::new(state, &relations).bind_view(&create.query, text, &create.columns)?;
-    let dataflow = sql::incremental::incremental(plan, create.emit, create.on_error)?;
+    let plan = Binder::new(state, &relations).bind_view(query, text, columns)?;
+    let dataflow = sql::incremental::incremental(plan, emit, on_error)?;
     let columns = dataflow.schema.fields().iter().cloned().collect();
     Ok(PlannedView { dataflow, columns, reads: relations.read() })
 }
@@ -100,7 +123,7 @@ impl Database {
             _ => catalog.check_free(&create.name, create.companions())?,
         }
         let planned = plan_view(&self.session_state, &catalog, create, text)?;
-        let notices = order_by_notice(&create.query);
+        let notices = order_by_notice(&create.query, "the rows of a materialized view");
         check_no_circle(&catalog, &create.name, ObjectKind::MaterializedView, &planned.reads)?;
         let mut next = catalog.with(NewObject {
             name: create.name.clone(),
@@ -341,7 +364,8 @@ fn changed_column(old: &[FieldRef], new: &[FieldRef]) -> Option<String> {
     })
 }
 
-fn order_by_notice(query: &ast::Query) -> Vec<Notice> {
+/// Says of a query's ORDER BY that it has no effect on `what`.
+pub(super) fn order_by_notice(query: &ast::Query, what: &str) -> Vec<Notice> {
     // With a LIMIT or DISTINCT ON it says which rows there are.
     let distinct_on = match query.body.as_ref() {
         ast::SetExpr::Select(select) => matches!(select.distinct, Some(ast::Distinct::On(_))),
@@ -351,7 +375,7 @@ fn order_by_notice(query: &ast::Query) -> Vec<Notice> {
     if query.order_by.is_none() || chooses {
         return vec![];
     }
-    let mut notice = Notice::new("the rows of a materialized view have no order: its ORDER BY has no effect");
+    let mut notice = Notice::new(format!("{what} have no order: its ORDER BY has no effect"));
     notice.message.hint = Some("put the ORDER BY into the SELECT that reads the view".into());
     vec![notice]
 }

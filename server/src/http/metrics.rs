@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use engine::engine::Engine;
+use engine::tick::temporary::title_of;
 use engine::view::TickStats;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -181,7 +182,7 @@ impl Metrics {
         self.watermark.clear();
         self.source_up.clear();
         for (name, view) in &snapshot.views {
-            let label = ViewLabel { view: name.clone() };
+            let label = ViewLabel { view: title_of(name).unwrap_or(name).to_owned() };
             self.view_rows.get_or_create(&label).set(view.num_rows() as f64);
             self.view_bytes.get_or_create(&label).set(view.view_bytes as f64);
             self.state_bytes.get_or_create(&label).set(view.state_bytes as f64);
