@@ -183,6 +183,8 @@ pub struct Write {
     pub alias: Option<String>,
     /// What is done.
     pub action: WriteAction,
+    /// `RETURNING …`.
+    pub returning: Option<Vec<ast::SelectItem>>,
 }
 
 /// What is done to a table's rows.

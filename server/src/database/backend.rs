@@ -79,8 +79,7 @@ impl Backend for Database {
             return Ok(Description { parameters: vec![], columns: Some(verify::columns(verify, &reading)?) });
         }
         if let Statement::Write(write) = &request.statement.statement {
-            let parameters = self.describe_write(write, request, &reading, &asker)?;
-            return Ok(Description { parameters, columns: None });
+            return self.describe_write(write, request, &reading, &asker);
         }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
