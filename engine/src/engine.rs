@@ -17,6 +17,7 @@ use crate::ingest::topic_table::{Cut, TopicTable};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Clocked, Position, SILENCE_MAX};
+use crate::tick::building::{Buildings, Report};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake, Write};
 use crate::tick::history::{History, Retention};
@@ -91,6 +92,7 @@ pub struct Engine {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Counts temporary views.
     temporaries: AtomicU64,
+    buildings: Buildings,
 }
 
 /// A source whose log was found, ready for [`Engine::add_source`].
@@ -184,6 +186,7 @@ impl Engine {
             config: config.core,
             thread: Mutex::new(Some(thread)),
             temporaries: AtomicU64::new(1),
+            buildings: Buildings::default(),
         })
     }
 
@@ -255,6 +258,7 @@ impl Engine {
     /// As for [`create_view`](Self::create_view).
     pub fn stage_view(&self, name: &str, dataflow: &Dataflow, cancelled: &dyn Fn() -> bool) -> Result<StagedView> {
         let mut view = RunningView::try_new(dataflow, &self.config)?;
+        let _building = self.buildings.begin(name, &view.progress);
         let used = self.used_columns(dataflow)?;
         let names: Vec<String> = dataflow.inputs.keys().cloned().collect();
         let mut backfills: Vec<Backfill> = Vec::new();
@@ -269,6 +273,11 @@ impl Engine {
                     let start = self.start_still_kept(&source, &known)?;
                     opened.insert(source, known.definition.opener.open(&start)?);
                 }
+            }
+        }
+        for backfill in &backfills {
+            if let Some(Some(position)) = pin.positions.get(backfill.source()) {
+                backfill.note_progress(position, &view);
             }
         }
         self.catch_up(&pin, &mut backfills, &mut view, cancelled)?;
@@ -291,6 +300,11 @@ impl Engine {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// How far the views are that are being built, in the order they began.
+    pub fn buildings(&self) -> Vec<Report> {
+        self.buildings.reports()
     }
 
     /// Where a source that nobody has read yet begins: what its log dropped since it was created is not missed.
@@ -457,6 +471,19 @@ impl Engine {
         self.ask(|reply| Command::RemoveTable(name.to_owned(), reply))
     }
 
+    /// Indexes a view or table by these columns and no others, each list by places in its schema. The rows there are get sorted beside
+    /// the ticks. Of a view that is staged and one that it replaces, the staged one is meant.
+    ///
+    /// # Errors
+    /// `Conflict` if there is no such relation; `Data` if a column cannot be sorted.
+    pub fn set_indexes(&self, relation: &str, indexes: Vec<Vec<usize>>) -> Result<()> {
+        let name = relation.to_owned();
+        let rows = self.with_core(move |core| core.maintained(&name).map(|(rows, _)| rows))?;
+        let rows = rows.ok_or_else(|| Error::conflict(format!("relation \"{relation}\" was dropped")))?;
+        let built = rows.build_indexes(&indexes)?;
+        self.ask(|reply| Command::SetIndexes(relation.to_owned(), indexes, built, reply))
+    }
+
     /// Changes the rows of tables, each named once, all in one tick or not at all. Returns when that tick is published.
     ///
     /// # Errors
@@ -528,6 +555,7 @@ impl Engine {
             return Err(Error::unsupported(message));
         }
         let view = RunningView::try_new(dataflow, &self.config)?;
+        let _building = self.buildings.begin(&name, &view.progress);
         let replay = Replay::begin(view, &self.history, tick, &self.template()?, cancelled)?;
         let followed = self.ask(|reply| Command::FollowReplay(name.clone(), Box::new(replay), span, reply))?;
         Ok(followed.holding(temporary(name)))

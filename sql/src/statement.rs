@@ -33,13 +33,17 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     /// `CREATE TABLE` without a connector.
     CreateTable(Box<CreateTable>),
+    /// `CREATE INDEX`.
+    CreateIndex(Box<CreateIndex>),
+    /// `DROP INDEX`.
+    DropIndex(DropIndex),
     /// `INSERT`, `UPDATE`, `DELETE`, `TRUNCATE`.
     Write(Box<Write>),
     /// `DROP SOURCE | TABLE | MATERIALIZED VIEW | VIEW`.
     Drop(Drop),
     /// `ALTER … RENAME TO`.
     Rename(Rename),
-    /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
+    /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS | BACKFILLS`.
     ShowObjects(ShowObjects),
     /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
     Describe {
@@ -163,6 +167,28 @@ pub struct CreateTable {
     pub defaults: Vec<Option<ast::Expr>>,
     /// The columns of the primary key, by index, in the order given; empty without one.
     pub primary_key: Vec<usize>,
+}
+
+/// `CREATE INDEX [[IF NOT EXISTS] name] ON relation (column, …)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// Its name; one is made where none is given.
+    pub name: Option<String>,
+    /// True after IF NOT EXISTS: an existing one is a NOTICE.
+    pub if_not_exists: bool,
+    /// The view or table.
+    pub relation: Place,
+    /// The columns, in order.
+    pub columns: Vec<Place>,
+}
+
+/// `DROP INDEX [IF EXISTS] name, …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropIndex {
+    /// Which.
+    pub names: Vec<String>,
+    /// True after IF EXISTS: a missing one is a NOTICE.
+    pub if_exists: bool,
 }
 
 /// A name and where it stands.
@@ -476,6 +502,8 @@ pub enum ShowObjects {
     Tables,
     /// The last ticks.
     Ticks,
+    /// Views that are being built.
+    Backfills,
 }
 
 /// `EXPLAIN`.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::building::Progress;
 use super::recording::Recording;
 use super::table::{RunningTable, WriteError};
 use crate::dataflow::Dataflow;
@@ -25,7 +26,9 @@ use crate::ingest::quarantine::{errors_schema, late_schema};
 use crate::ingest::{Counts, IngestSpec, IngestedTick};
 use crate::row_error::{errors_name, row_errors_schema};
 use crate::time::{TickId, Watermark};
-use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot};
+use crate::view::{
+    BuiltIndexes, MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot,
+};
 
 /// How the core runs ticks.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub struct RunningView {
     pub changed: TickId,
     /// Rows inserted and retracted since it was created.
     pub changes: u64,
+    /// What it has read before it joined.
+    pub progress: Progress,
     /// Tells it from a view of the same name that it replaced; given when it joins. Its errors have the number after it.
     instance: u64,
 }
@@ -96,6 +101,7 @@ impl RunningView {
             failed: None,
             changed: TickId::default(),
             changes: 0,
+            progress: Progress::default(),
             instance: 0,
         })
     }
@@ -135,6 +141,7 @@ impl RunningView {
                 && last.applied == self.changed
                 && last.watermark == watermark
                 && last.error == self.failed
+                && Arc::ptr_eq(last.rows.indexes(), self.view.indexes())
         };
         last.filter(same).filter(|_| self.changed.0 > 0).cloned().unwrap_or_else(|| {
             Arc::new(ViewReading {
@@ -546,6 +553,19 @@ impl Core {
         match view {
             Some(view) => Some((view.view.snapshot(), view.failed.as_ref())),
             None => self.tables.get(name).map(|table| (table.rows(), None)),
+        }
+    }
+
+    /// Indexes a maintained relation by these columns and no others; what is staged comes first.
+    ///
+    /// # Errors
+    /// `Conflict` if it is gone; as for [`MaterializedView::set_indexes`].
+    pub fn set_indexes(&mut self, name: &str, indexes: &[Vec<usize>], built: &BuiltIndexes) -> Result<()> {
+        let view = self.staged.get_mut(name).or_else(|| self.views.get_mut(name));
+        match (view, self.tables.get_mut(name)) {
+            (Some(view), _) => view.view.set_indexes(indexes, built),
+            (None, Some(table)) => table.set_indexes(indexes, built),
+            (None, None) => Err(Error::conflict(format!("relation \"{name}\" was dropped"))),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::ingest::reader::{ReaderOptions, SourceReader, SourceStatus};
 use crate::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
 use crate::source::{Offsets, Source, SourceOpener};
 use crate::time::Clock;
-use crate::view::{Snapshot, SnapshotStore, TickStats, ViewReading};
+use crate::view::{BuiltIndexes, Snapshot, SnapshotStore, TickStats, ViewReading};
 
 /// How soon after data a tick is considered though none comes: idle partitions and the clock move watermarks too. Each
 /// such look waits twice as long as the one before.
@@ -62,6 +62,8 @@ pub enum Command {
     AddTable(String, Box<RunningTable>, SyncSender<Result<()>>),
     /// Removes a table.
     RemoveTable(String, SyncSender<Result<()>>),
+    /// Indexes a maintained relation by these columns and no others, most of which is done already.
+    SetIndexes(String, Vec<Vec<usize>>, BuiltIndexes, SyncSender<Result<()>>),
     /// Writes to a table.
     Write(Write),
     /// Follows a view.
@@ -322,6 +324,10 @@ impl Driver {
                 self.core.remove_table(&name);
                 self.fail_readers(&name, &format!("table \"{name}\" was dropped"));
                 let _ = reply.send(self.publish(&[]));
+            }
+            Command::SetIndexes(name, indexes, built, reply) => {
+                let set = self.core.set_indexes(&name, &indexes, &built);
+                let _ = reply.send(set.and_then(|()| self.publish(&[])));
             }
             Command::Write(write) => self.writes.push(write),
             Command::Subscribe(view, span, reply) => {

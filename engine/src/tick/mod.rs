@@ -7,6 +7,7 @@
 //! [`history`] keeps the last ticks for readers, [`subscription`] hands a view's changes to those who follow it.
 
 pub mod backfill;
+pub mod building;
 pub mod core;
 pub mod driver;
 pub mod history;

@@ -21,8 +21,8 @@ use super::relations::ReadRelations;
 use super::{Database, Reading, system};
 use crate::backend::{Identity, Settings};
 use crate::pg_catalog::{
-    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, PgCatalog, Relation as CatalogRelation, RelationKind, Role, SchemaEntry,
-    SessionAccess, SessionActivity, SessionFacts, Setting,
+    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Index as CatalogIndex, PgCatalog, Relation as CatalogRelation,
+    RelationKind, Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
 };
 use crate::session::registry::{SessionInfo, Sessions};
 
@@ -216,6 +216,7 @@ impl Database {
             schemas: vec![SchemaEntry { oid: SYSTEM_SCHEMA_OID, name: system::SCHEMA.into(), comment }],
             roles: vec![role],
             relations,
+            indexes: reading.catalog.objects().flat_map(|object| indexes(object)).collect(),
         }))
     }
 }
@@ -258,6 +259,22 @@ fn errors_of(object: &Object, reading: &Reading) -> Option<CatalogRelation> {
         depends_on: vec![object.oid],
         name,
     })
+}
+
+/// The indexes on an object, without that of a primary key.
+fn indexes(object: &Object) -> Vec<CatalogIndex> {
+    let number = |name: &String| {
+        let at = object.columns.iter().position(|column| column.name() == name)?;
+        u16::try_from(at + 1).ok()
+    };
+    let index = |index: &Arc<sql::catalog::Index>| CatalogIndex {
+        oid: index.oid,
+        name: index.name.clone(),
+        relation: object.oid,
+        columns: index.columns.iter().filter_map(number).collect(),
+        is_primary: false,
+    };
+    object.indexes.iter().map(index).collect()
 }
 
 fn relation(object: &Object, reading: &Reading) -> CatalogRelation {

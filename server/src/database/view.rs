@@ -17,6 +17,7 @@ use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Addition, Change, Removal};
+use super::index::{check_indexes, columns_of};
 use super::relations::DeltaRelations;
 use super::{Database, blocking, source};
 use crate::backend::{Notice, Outcome};
@@ -133,15 +134,26 @@ impl Database {
             reads: planned.reads,
             properties: Some(Arc::new(planned.dataflow.properties())),
         });
+        if let Some(new) = next.get(&create.name) {
+            check_indexes(new)?;
+        }
         let mut dataflows = vec![(create.name.clone(), planned.dataflow)];
         if replaced.is_some() {
             dataflows.extend(self.rebuild_readers(&catalog, &mut next, &create.name)?);
         }
         let (engine, cancel) = (self.engine.clone(), cancel.clone());
         // Each is built over those before it, unseen like itself; if one fails, they all go again.
+        let indexes = |name: &String| next.get(name).map(|object| columns_of(object)).unwrap_or_default();
+        let dataflows: Vec<_> =
+            dataflows.into_iter().map(|(name, dataflow)| (indexes(&name), name, dataflow)).collect();
         let staged = blocking(move || {
-            let stage =
-                |(name, dataflow): &(String, Dataflow)| engine.stage_view(name, dataflow, &|| cancel.is_cancelled());
+            let stage = |(indexes, name, dataflow): &(Vec<Vec<usize>>, String, Dataflow)| {
+                let staged = engine.stage_view(name, dataflow, &|| cancel.is_cancelled())?;
+                if !indexes.is_empty() {
+                    engine.set_indexes(name, indexes.clone())?;
+                }
+                Ok(staged)
+            };
             dataflows.iter().map(stage).collect::<engine::Result<Vec<_>>>()
         })
         .await?;
