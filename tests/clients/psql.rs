@@ -69,6 +69,11 @@ fn describing_commands_find_what_is_there() {
         ("\\d by_customer", &["Index \"public.by_customer\"", "customer", "btree, for table \"public.per_minute\""]),
         ("\\di", &["by_customer", "per_minute"]),
         ("\\d+ per_minute", &["revenue", "View definition"]),
+        ("EXPLAIN SELECT * FROM per_minute WHERE customer = 'ann'", &["index=by_customer (customer = ann)"]),
+        (
+            "EXPLAIN SELECT revenue FROM per_minute WHERE customer IN ('ann', 'bob') AND window_start >= '2026-01-01'",
+            &["index=by_customer (customer in 2 values, window_start >= "],
+        ),
         ("\\d orders", &["amount", "numeric(12,2)", "not null"]),
         ("\\d orders_errors", &["reason", "text"]),
         ("\\dn", &["public"]),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::interval::{Milliseconds, parse_duration};
+use super::temporary::title_of;
 use crate::dataflow::runtime::RelationDelta;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
@@ -111,8 +112,10 @@ impl History {
         match kept.ticks.back_mut() {
             Some(last) if last.snapshot.tick == snapshot.tick => last.snapshot = snapshot,
             _ => {
-                let bytes = changes.iter().flat_map(|(_, deltas)| deltas).map(delta_bytes).sum();
-                let changes = changes.iter().cloned().collect();
+                // Temporary views are not read at earlier ticks.
+                let changes = changes.iter().filter(|(name, _)| title_of(name).is_none());
+                let bytes = changes.clone().flat_map(|(_, deltas)| deltas).map(delta_bytes).sum();
+                let changes = changes.cloned().collect();
                 kept.bytes += bytes;
                 kept.ticks.push_back(KeptTick { snapshot, changes, bytes });
             }

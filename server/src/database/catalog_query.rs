@@ -16,6 +16,7 @@ use engine::view::ViewReading;
 use sql::SqlError;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Definition, Object, SOURCE_RELATIONS};
+use sql::write::constraint_name;
 
 use super::relations::ReadRelations;
 use super::{Database, Reading, system};
@@ -261,7 +262,8 @@ fn errors_of(object: &Object, reading: &Reading) -> Option<CatalogRelation> {
     })
 }
 
-/// The indexes on an object, without that of a primary key.
+/// The indexes on an object. That of a primary key is under an oid that follows from the table's own, as those of a source's
+/// relations do.
 fn indexes(object: &Object) -> Vec<CatalogIndex> {
     let number = |name: &String| {
         let at = object.columns.iter().position(|column| column.name() == name)?;
@@ -274,7 +276,17 @@ fn indexes(object: &Object) -> Vec<CatalogIndex> {
         columns: index.columns.iter().filter_map(number).collect(),
         is_primary: false,
     };
-    object.indexes.iter().map(index).collect()
+    let key = match &object.definition {
+        Definition::Table(table) if !table.primary_key.is_empty() => Some(CatalogIndex {
+            oid: COMPANIONS_OID + object.oid * 2,
+            name: constraint_name(&object.name),
+            relation: object.oid,
+            columns: table.primary_key.iter().filter_map(|column| u16::try_from(column + 1).ok()).collect(),
+            is_primary: true,
+        }),
+        _ => None,
+    };
+    key.into_iter().chain(object.indexes.iter().map(index)).collect()
 }
 
 fn relation(object: &Object, reading: &Reading) -> CatalogRelation {

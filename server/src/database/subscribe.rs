@@ -121,7 +121,9 @@ impl Database {
                 };
                 let planned = plan_followed(&self.session_state, &self.catalog(), query, text)?;
                 notices = order_by_notice(query, "the changes of a query");
-                let (cancel, dataflow) = (cancel.clone(), planned.dataflow);
+                // The work stops when nobody waits for it any more, too.
+                let (cancel, dataflow) = (cancel.child_token(), planned.dataflow);
+                let _stop = cancel.clone().drop_guard();
                 let follow = move || engine.subscribe_query(&dataflow, span, &|| cancel.is_cancelled());
                 (planned.columns, blocking(follow).await?)
             }

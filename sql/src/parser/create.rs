@@ -32,7 +32,10 @@ pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
     if cursor.peek_word("view") {
         return Ok(Statement::CreateView(Box::new(view::plain(chunk, or_replace)?)));
     }
-    if !or_replace && cursor.word("index") {
+    if cursor.peek_word("index") && or_replace {
+        return Err(cursor.syntax_error());
+    }
+    if cursor.word("index") {
         return Ok(Statement::CreateIndex(Box::new(index::create(&mut cursor)?)));
     }
     Err(refusal::create(&cursor))

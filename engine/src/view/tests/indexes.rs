@@ -101,13 +101,16 @@ async fn compare(snapshot: &ViewSnapshot, rng: &mut ChaCha8Rng, keys: i64, seed:
         let mut rows = Vec::new();
         for table in ["plain", "indexed"] {
             let text = format!("SELECT {columns} FROM {table} WHERE {condition}");
-            let failed = |error| panic!("seed {seed}: {text}: {error}");
-            let frame = context.sql(&text).await.unwrap_or_else(failed);
-            let plan = frame.clone().create_physical_plan().await.unwrap_or_else(failed);
+            let frame = context.sql(&text).await.unwrap_or_else(|error| panic!("seed {seed}: {text}: {error}"));
+            let plan = frame
+                .clone()
+                .create_physical_plan()
+                .await
+                .unwrap_or_else(|error| panic!("seed {seed}: {text}: {error}"));
             let plan = displayable(plan.as_ref()).indent(false).to_string();
             assert!(table == "indexed" || !plan.contains("index="), "{plan}");
             through_index += usize::from(plan.contains("index=index_"));
-            let batches = frame.collect().await.unwrap_or_else(failed);
+            let batches = frame.collect().await.unwrap_or_else(|error| panic!("seed {seed}: {text}: {error}"));
             let mut found: Vec<String> = batches.iter().flat_map(row_texts).collect();
             found.sort();
             rows.push(found);
