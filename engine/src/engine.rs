@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,13 +17,16 @@ use crate::ingest::topic_table::{Cut, TopicTable};
 use crate::ingest::{DecoderFactory, IngestSpec, UsedColumns};
 use crate::source::{Offsets, SourceOpener};
 use crate::tick::backfill::{Backfill, Clocked, Position, SILENCE_MAX};
+use crate::tick::building::{Buildings, Report};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake, Write};
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
 use crate::tick::pin::{self, Pin};
+use crate::tick::replay::Replay;
 use crate::tick::subscription::{Span, Subscription};
 use crate::tick::table::{RunningTable, WriteError};
+use crate::tick::temporary::{self, TemporaryView};
 use crate::time::{Clock, TickId};
 use crate::view::{Snapshot, SnapshotStore};
 
@@ -87,6 +90,9 @@ pub struct Engine {
     interval: RwLock<TickInterval>,
     config: CoreConfig,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Counts temporary views.
+    temporaries: AtomicU64,
+    buildings: Buildings,
 }
 
 /// A source whose log was found, ready for [`Engine::add_source`].
@@ -179,6 +185,8 @@ impl Engine {
             interval: RwLock::new(config.interval),
             config: config.core,
             thread: Mutex::new(Some(thread)),
+            temporaries: AtomicU64::new(1),
+            buildings: Buildings::default(),
         })
     }
 
@@ -250,6 +258,7 @@ impl Engine {
     /// As for [`create_view`](Self::create_view).
     pub fn stage_view(&self, name: &str, dataflow: &Dataflow, cancelled: &dyn Fn() -> bool) -> Result<StagedView> {
         let mut view = RunningView::try_new(dataflow, &self.config)?;
+        let _building = self.buildings.begin(name, &view.progress);
         let used = self.used_columns(dataflow)?;
         let names: Vec<String> = dataflow.inputs.keys().cloned().collect();
         let mut backfills: Vec<Backfill> = Vec::new();
@@ -264,6 +273,11 @@ impl Engine {
                     let start = self.start_still_kept(&source, &known)?;
                     opened.insert(source, known.definition.opener.open(&start)?);
                 }
+            }
+        }
+        for backfill in &backfills {
+            if let Some(Some(position)) = pin.positions.get(backfill.source()) {
+                backfill.note_progress(position, &view);
             }
         }
         self.catch_up(&pin, &mut backfills, &mut view, cancelled)?;
@@ -301,6 +315,11 @@ impl Engine {
         let new = NewView { name: name.to_owned(), view, used, backfills, changes: None, opened, cancelled };
         self.ask(|reply| Command::StageView(Box::new(new), reply))?;
         Ok(StagedView { name: name.to_owned(), commands: self.commands.lock().clone(), done: false })
+    }
+
+    /// How far the views are that are being built, in the order they began.
+    pub fn buildings(&self) -> Vec<Report> {
+        self.buildings.reports()
     }
 
     /// Where a source that nobody has read yet begins: what its log dropped since it was created is not missed.
@@ -467,6 +486,19 @@ impl Engine {
         self.ask(|reply| Command::RemoveTable(name.to_owned(), reply))
     }
 
+    /// Indexes a view or table by these columns and no others, each list by places in its schema. The rows there are get sorted beside
+    /// the ticks. Of a view that is staged and one that it replaces, the staged one is meant.
+    ///
+    /// # Errors
+    /// `Conflict` if there is no such relation; `Data` if a column cannot be sorted.
+    pub fn set_indexes(&self, relation: &str, indexes: Vec<Vec<usize>>) -> Result<()> {
+        let name = relation.to_owned();
+        let rows = self.with_core(move |core| core.maintained(&name).map(|(rows, _)| rows))?;
+        let rows = rows.ok_or_else(|| Error::conflict(format!("relation \"{relation}\" was dropped")))?;
+        let built = rows.build_indexes(&indexes)?;
+        self.ask(|reply| Command::SetIndexes(relation.to_owned(), indexes, built, reply))
+    }
+
     /// Changes the rows of tables, each named once, all in one tick or not at all. Returns when that tick is published.
     ///
     /// # Errors
@@ -513,6 +545,35 @@ impl Engine {
     /// `Input` if there is no such view, or not at that tick; as for [`snapshot_at`](Self::snapshot_at).
     pub fn subscribe(&self, view: &str, span: Span) -> Result<Subscription> {
         self.ask(|reply| Command::Subscribe(view.to_owned(), span, reply))
+    }
+
+    /// Follows the answer of a query: a view of it that nobody has named, and that goes with the subscription.
+    ///
+    /// # Errors
+    /// As for [`create_view`](Self::create_view) and [`subscribe`](Self::subscribe); `Unsupported` for a query over sources
+    /// from an earlier tick on.
+    pub fn subscribe_query(
+        &self,
+        dataflow: &Dataflow,
+        span: Span,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Subscription> {
+        let name = temporary::name_of(self.temporaries.fetch_add(1, Ordering::Relaxed));
+        let temporary = |name: String| TemporaryView::new(name, self.commands.lock().clone());
+        let Some(tick) = span.from else {
+            self.stage_view(&name, dataflow, cancelled)?.show()?;
+            let view = temporary(name);
+            return Ok(self.subscribe(view.name(), span)?.holding(view));
+        };
+        if let Some(source) = dataflow.inputs.keys().next() {
+            let message = format!("a query over a source (\"{source}\") cannot be followed from an earlier tick on");
+            return Err(Error::unsupported(message));
+        }
+        let view = RunningView::try_new(dataflow, &self.config)?;
+        let _building = self.buildings.begin(&name, &view.progress);
+        let replay = Replay::begin(view, &self.history, tick, &self.template()?, cancelled)?;
+        let followed = self.ask(|reply| Command::FollowReplay(name.clone(), Box::new(replay), span, reply))?;
+        Ok(followed.holding(temporary(name)))
     }
 
     /// How long ticks can be read after they were published.

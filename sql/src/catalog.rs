@@ -10,6 +10,7 @@ use arrow::datatypes::FieldRef;
 use engine::dataflow::relation::RelationProperties;
 
 use crate::error::{SqlError, SqlState};
+use crate::rename::quoted;
 use crate::statement::{CreateMaterializedView, CreateSource, CreateTable, CreateView, ObjectKind, OnError};
 
 /// The first oid of a user's object, as in Postgres: smaller ones are the system's.
@@ -38,6 +39,27 @@ pub struct Object {
     pub reads: BTreeSet<String>,
     /// What views over it may build on; `None` for a source, which says so itself, and for a plain view.
     pub properties: Option<Arc<RelationProperties>>,
+    /// The indexes on it, in the order they came, without that of a primary key.
+    pub indexes: Vec<Arc<Index>>,
+}
+
+/// An index on a materialized view or table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its oid.
+    pub oid: u32,
+    /// Its name, which no relation has.
+    pub name: String,
+    /// Its columns, by name.
+    pub columns: Vec<String>,
+}
+
+impl Index {
+    /// The statement that makes it.
+    pub fn text(&self, relation: &str) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|column| quoted(column)).collect();
+        format!("CREATE INDEX {} ON {} ({})", quoted(&self.name), quoted(relation), columns.join(", "))
+    }
 }
 
 /// What an object is.
@@ -75,6 +97,11 @@ impl CreateMaterializedView {
 }
 
 impl Object {
+    /// The index of this name on it.
+    pub fn index(&self, name: &str) -> Option<&Arc<Index>> {
+        self.indexes.iter().find(|index| index.name == name)
+    }
+
     /// Its kind.
     pub fn kind(&self) -> ObjectKind {
         match self.definition {
@@ -170,7 +197,7 @@ impl Catalog {
     /// 42P07.
     pub fn check_free(&self, name: &str, companions: &[&str]) -> Result<(), SqlError> {
         let is_companion = |name: &str| self.source_relation(name).is_some() || self.view_of_errors(name).is_some();
-        let taken = |name: &str| self.get(name).is_some() || is_companion(name);
+        let taken = |name: &str| self.get(name).is_some() || is_companion(name) || self.index(name).is_some();
         let mut names = vec![name.to_owned()];
         names.extend(companions.iter().map(|suffix| format!("{name}_{suffix}")));
         match names.iter().find(|name| taken(name)) {
@@ -221,16 +248,56 @@ impl Catalog {
         let oid = next.objects.get(&new.name).map_or(next.next_oid, |old| old.oid);
         next.next_oid = next.next_oid.max(oid + 1);
         let NewObject { name, text, definition, columns, reads, properties } = new;
-        let object = Object { oid, name: name.clone(), text, definition, columns, reads, properties };
+        let indexes = next.objects.get(&name).map(|old| old.indexes.clone()).unwrap_or_default();
+        let object = Object { oid, name: name.clone(), text, definition, columns, reads, properties, indexes };
         next.objects.insert(name, Arc::new(object));
         next
     }
 
-    /// This catalog with an object under another oid: what brings back definitions with the oids they had.
+    /// The index of this name, and what it is on.
+    pub fn index(&self, name: &str) -> Option<(&Arc<Object>, &Arc<Index>)> {
+        self.objects.values().find_map(|object| object.index(name).map(|index| (object, index)))
+    }
+
+    /// This catalog with an index on an object, under a new oid.
+    #[must_use]
+    pub fn with_index(&self, object: &str, name: &str, columns: Vec<String>) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        let index = Arc::new(Index { oid: next.next_oid, name: name.to_owned(), columns });
+        next.next_oid += 1;
+        next.change_indexes(object, |indexes| indexes.push(index));
+        next
+    }
+
+    /// This catalog without an index.
+    #[must_use]
+    pub fn without_index(&self, name: &str) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        if let Some((object, _)) = self.index(name) {
+            next.change_indexes(&object.name, |indexes| indexes.retain(|index| index.name != name));
+        }
+        next
+    }
+
+    fn change_indexes(&mut self, object: &str, change: impl FnOnce(&mut Vec<Arc<Index>>)) {
+        if let Some(object) = self.objects.get_mut(object) {
+            change(&mut Arc::make_mut(object).indexes);
+        }
+    }
+
+    /// This catalog with an object or index under another oid: what brings back definitions with the oids they had.
     #[must_use]
     pub fn with_oid(&self, name: &str, oid: u32) -> Self {
         let mut next = self.clone();
         next.next_oid = next.next_oid.max(oid + 1);
+        if let Some((object, _)) = self.index(name) {
+            let renumber = |index: &mut Arc<Index>| Arc::make_mut(index).oid = oid;
+            next.change_indexes(&object.name, |indexes| {
+                indexes.iter_mut().filter(|index| index.name == name).for_each(renumber);
+            });
+        }
         if let Some(object) = next.objects.get_mut(name) {
             *object = Arc::new(Object { oid, ..object.as_ref().clone() });
         }

@@ -34,13 +34,17 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     /// `CREATE TABLE` without a connector.
     CreateTable(Box<CreateTable>),
+    /// `CREATE INDEX`.
+    CreateIndex(Box<CreateIndex>),
+    /// `DROP INDEX`.
+    DropIndex(DropIndex),
     /// `INSERT`, `UPDATE`, `DELETE`, `TRUNCATE`.
     Write(Box<Write>),
     /// `DROP SOURCE | TABLE | MATERIALIZED VIEW | VIEW`.
     Drop(Drop),
     /// `ALTER … RENAME TO`.
     Rename(Rename),
-    /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS`.
+    /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS | BACKFILLS`.
     ShowObjects(ShowObjects),
     /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
     Describe {
@@ -91,13 +95,11 @@ pub enum Statement {
     Session(Box<ast::Statement>),
 }
 
-/// `SUBSCRIBE`: a view's rows, then its changes as they come.
+/// `SUBSCRIBE`: rows, then their changes as they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// The view.
-    pub view: String,
-    /// Its 1-based position in the statement's text.
-    pub position: usize,
+    /// Whose rows.
+    pub followed: Followed,
     /// Whether the rows at the start come first.
     pub snapshot: bool,
     /// Whether rows say how far it is, too.
@@ -106,6 +108,15 @@ pub struct Subscribe {
     pub as_of: Option<u64>,
     /// The last tick whose changes are given; without one it never ends by itself.
     pub up_to: Option<u64>,
+}
+
+/// What SUBSCRIBE follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// A view or table.
+    Relation(Place),
+    /// The answer of a query.
+    Query(Box<ast::Query>),
 }
 
 /// `VERIFY MATERIALIZED VIEW`: is the view what its query says?
@@ -159,6 +170,28 @@ pub struct CreateTable {
     pub primary_key: Vec<usize>,
 }
 
+/// `CREATE INDEX [[IF NOT EXISTS] name] ON relation (column, …)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// Its name; one is made where none is given.
+    pub name: Option<String>,
+    /// True after IF NOT EXISTS: an existing one is a NOTICE.
+    pub if_not_exists: bool,
+    /// The view or table.
+    pub relation: Place,
+    /// The columns, in order.
+    pub columns: Vec<Place>,
+}
+
+/// `DROP INDEX [IF EXISTS] name, …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropIndex {
+    /// Which.
+    pub names: Vec<String>,
+    /// True after IF EXISTS: a missing one is a NOTICE.
+    pub if_exists: bool,
+}
+
 /// A name and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -177,6 +210,8 @@ pub struct Write {
     pub alias: Option<String>,
     /// What is done.
     pub action: WriteAction,
+    /// `RETURNING …`.
+    pub returning: Option<Vec<ast::SelectItem>>,
 }
 
 /// What is done to a table's rows.
@@ -470,6 +505,8 @@ pub enum ShowObjects {
     Tables,
     /// The last ticks.
     Ticks,
+    /// Views that are being built.
+    Backfills,
 }
 
 /// `EXPLAIN`.

@@ -4,6 +4,7 @@
 //! INSERT INTO t (a) VALUES ($1)      SELECT CAST(c0 AS integer), <default of b> FROM (VALUES (CAST($1 AS integer))) …
 //! UPDATE t SET a = a + 1 WHERE p     SELECT o0, o1, CAST(n0 AS integer) FROM (SELECT a, b, a + 1 FROM t WHERE p) …
 //! DELETE FROM t WHERE p              SELECT a, b FROM t WHERE p
+//! … RETURNING a, b + 1               SELECT a, b + 1 FROM <the rows written or deleted> AS t
 //! ```
 //! In: the statement and the table's definition. Out: an inner query whose types the caller finds by binding it
 //! ([`Rows::source`]), and with those the query that is run ([`Rows::query`]), after the rules by which values are
@@ -29,6 +30,9 @@ pub const EXCLUDED: &str = "excluded";
 
 /// The name by which the INSERT of a COPY calls the rows that the client sent. No relation of a user's has it.
 pub const COPIED: &str = "\u{1}copied";
+
+/// The name by which RETURNING calls the rows that a statement wrote, or deleted. No relation of a user's has it.
+pub const RETURNED: &str = "\u{1}returned";
 
 /// A query for rows, some of whose columns are assigned to columns of the table.
 #[derive(Debug, Clone)]
@@ -92,6 +96,19 @@ pub fn conflicting(
     let same: Vec<_> = table.primary_key.iter().map(same).collect();
     let from = format!("{} AS {} JOIN {EXCLUDED} ON {}", quoted(&table.name), quoted(alias), same.join(" AND "));
     changed(table, alias, &from, assigned, selection.as_ref())
+}
+
+/// What RETURNING makes of the rows called [`RETURNED`].
+///
+/// # Errors
+/// Of the parser only.
+pub fn returning(write: &Write, items: &[SelectItem]) -> Result<Box<Query>, SqlError> {
+    let alias = write.alias.as_deref().unwrap_or(&write.table.name);
+    let mut query = parse_query(&format!("SELECT 1 FROM {} AS {}", quoted(RETURNED), quoted(alias)))?;
+    if let Some(select) = select_of(&mut query) {
+        select.projection = items.to_vec();
+    }
+    Ok(query)
 }
 
 /// Holds the target of ON CONFLICT against the table's key.

@@ -58,20 +58,28 @@ fn describing_commands_find_what_is_there() {
     }
     let tutorial = Tutorial::declared();
     tutorial.served.run("CREATE VIEW rich AS SELECT customer FROM per_minute WHERE revenue > 10");
+    tutorial.served.run("CREATE INDEX by_customer ON per_minute (customer, window_start)");
     let ask = |command: &str| script(tutorial.served.port(), &[], command).unwrap_or_else(|e| panic!("{command}: {e}"));
     for (command, wanted) in [
         ("\\d", &["final_per_minute", "per_minute", "orders", "rich", "materialized view", "tidemark"][..]),
         ("\\dm", &["per_minute", "materialized view"]),
         ("\\dv", &["rich", "view"]),
         ("\\d per_minute", &["\"public.per_minute\"", "window_start", "timestamp with time zone", "numeric"]),
+        ("\\d per_minute", &["Indexes:", "\"by_customer\" btree (customer, window_start)"]),
+        ("\\d by_customer", &["Index \"public.by_customer\"", "customer", "btree, for table \"public.per_minute\""]),
+        ("\\di", &["by_customer", "per_minute"]),
         ("\\d+ per_minute", &["revenue", "View definition"]),
+        ("EXPLAIN SELECT * FROM per_minute WHERE customer = 'ann'", &["index=by_customer (customer = ann)"]),
+        (
+            "EXPLAIN SELECT revenue FROM per_minute WHERE customer IN ('ann', 'bob') AND window_start >= '2026-01-01'",
+            &["index=by_customer (customer in 2 values, window_start >= "],
+        ),
         ("\\d orders", &["amount", "numeric(12,2)", "not null"]),
         ("\\d orders_errors", &["reason", "text"]),
         ("\\dn", &["public"]),
         ("\\l", &["tidemark", "UTF8"]),
         ("\\du", &["tidemark"]),
         ("\\dt", &[]),
-        ("\\di", &[]),
         ("\\df", &[]),
         ("\\dT", &[]),
         ("\\sv rich", &["SELECT customer FROM per_minute"]),

@@ -150,6 +150,129 @@ fn whoever_follows_a_view_hears_of_its_end() {
     served.run("ROLLBACK");
 }
 
+/// The query that is followed, and the same as of a tick.
+const PER_REST: &str = "SELECT k % 3 AS rest, sum(n)::bigint AS n FROM v GROUP BY k % 3";
+
+#[test]
+fn a_query_s_changes_add_up_to_its_answer_at_every_tick() {
+    let topic = Topic::new();
+    let served = topic.served();
+    topic.produce(0..10);
+    served.run(&format!("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO ({PER_REST}) WITH (PROGRESS)"));
+    assert_eq!(served.running_views().len(), 2);
+    let mut sum = Sum::default();
+    for round in 0..20_u32 {
+        topic.produce((0..round).map(|n| (n * n + round) % 13));
+        sum.add(&served.rows(if round == 0 { "FETCH ALL c" } else { "FETCH ALL c WITH (timeout = '20ms')" }));
+        let tick = sum.tick.expect("the tick it starts at is told");
+        let answer = served.rows(&format!("{PER_REST} AS OF TICK {tick}"));
+        assert_eq!(sum.rows, Sum::of(&answer), "at tick {tick}");
+    }
+    // Nobody else sees what it follows, and nothing stands in its way.
+    assert_eq!(served.rows("SELECT name FROM tidemark.materialized_views"), ["v"]);
+    assert_eq!(served.rows("SELECT matviewname FROM pg_matviews"), ["v"]);
+    served.run("COMMIT");
+    served.until("SELECT 1", |_| served.running_views() == ["v"]);
+    // Straight from the source, and over a table.
+    served.run("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t VALUES (1, 10), (2, 20)");
+    let counted = "SELECT k, count(*) AS n FROM s WHERE k > 2 GROUP BY k";
+    served.run(&format!("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE ({counted}) WITH (PROGRESS)"));
+    let mut sum = Sum::default();
+    sum.add(&served.rows("FETCH ALL c"));
+    assert_eq!(
+        sum.rows,
+        Sum::of(&served.rows(&format!("SELECT * FROM v WHERE k > 2 AS OF TICK {}", sum.tick.unwrap_or(0))))
+    );
+    served
+        .run("COMMIT; BEGIN; DECLARE c CURSOR FOR SUBSCRIBE (SELECT a, b FROM t WHERE b > 10) WITH (SNAPSHOT = false)");
+    served.run_beside("INSERT INTO t VALUES (3, 30); UPDATE t SET b = b - 15");
+    let mut rows = served.rows("FETCH ALL c WITH (timeout = '1s')");
+    while rows.len() < 4 {
+        rows.extend(served.rows("FETCH ALL c WITH (timeout = '1s')"));
+    }
+    let mut changes: Vec<_> = rows.iter().filter_map(|row| Some(row.split_once(" | ")?.1)).collect();
+    changes.sort_unstable();
+    assert_eq!(changes, ["-1 | 2 | 20", "-1 | 3 | 30", "1 | 3 | 15", "1 | 3 | 30"]);
+    served.run("ROLLBACK");
+    served.until("SELECT 1", |_| served.running_views() == ["t", "v"]);
+}
+
+#[test]
+fn a_query_is_followed_from_an_earlier_tick_to_a_later_one() {
+    let topic = Topic::new();
+    let served = topic.served();
+    topic.produce(0..5);
+    served.run("FLUSH");
+    let first: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    for round in 0..5 {
+        topic.produce([round, 7]);
+        served.run("FLUSH");
+    }
+    let last: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    let at = |tick: u64| Sum::of(&served.rows(&format!("{PER_REST} AS OF TICK {tick}")));
+    for (from, to) in [(first, last), (first, first + (last - first) / 2), (last, last)] {
+        let mut sum = Sum::default();
+        let told = format!("SUBSCRIBE ({PER_REST}) AS OF TICK {from} UP TO TICK {to} WITH (PROGRESS)");
+        for row in served.rows(&told) {
+            let before = sum.tick;
+            sum.add(&[row]);
+            if let Some(tick) = sum.tick.filter(|tick| Some(*tick) != before) {
+                assert_eq!(sum.rows, at(tick), "at tick {tick} of {from} to {to}");
+            }
+        }
+        assert_eq!(sum.tick, Some(to));
+    }
+    // With the extended protocol, values in binary, and as COPY.
+    let rows = served.typed(&format!("SUBSCRIBE TO ({PER_REST}) UP TO TICK {last} AS OF {last}"), |row| {
+        (format!("{} | {}", row.get::<_, i64>("rest"), row.get::<_, i64>("n")), row.get::<_, i64>("tidemark_diff"))
+    });
+    assert_eq!(rows.into_iter().collect::<BTreeMap<_, _>>(), at(last));
+    let lines = served.copied(&format!("COPY (SUBSCRIBE ({PER_REST}) AS OF TICK {last} UP TO TICK {last}) TO STDOUT"));
+    let lines = lines.iter().map(|line| line.splitn(3, '\t').nth(2).expect("three cells").replace('\t', " | "));
+    assert_eq!(lines.map(|row| (row, 1)).collect::<BTreeMap<_, _>>(), at(last));
+    served.until("SELECT 1", |_| served.running_views() == ["v"]);
+    // The past of a source is not kept.
+    let error = served.error(&format!("SUBSCRIBE (SELECT k FROM s) AS OF TICK {first}"));
+    assert!(error.starts_with("0A000: a query over a source (\"s\")"), "{error}");
+    let error = served.error(&format!("SUBSCRIBE ({PER_REST}) AS OF TICK {}", last + 1_000_000));
+    assert!(error.starts_with("22023: tick"), "{error}");
+    assert_eq!(served.error("SUBSCRIBE (SELECT nope FROM v)"), "42703: column \"nope\" does not exist");
+    assert_eq!(served.error("SUBSCRIBE (SELECT * FROM v LIMIT 3)").get(..5), Some("0A000"));
+    assert_eq!(served.running_views(), ["v"]);
+}
+
+#[test]
+fn whoever_follows_a_query_hears_of_its_end() {
+    let topic = Topic::new();
+    let served = topic.served();
+    let follow = |query: &str| {
+        served.run(&format!("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE ({query}); FETCH ALL c WITH (timeout = '0s')"));
+    };
+    follow("SELECT k + 1 AS k FROM v");
+    served.run_beside("CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k, count(*) + 1 AS n FROM s GROUP BY k");
+    assert_eq!(served.error("FETCH c"), "55000: materialized view \"v\" was replaced");
+    served.run("ROLLBACK");
+    // Another name is no end.
+    follow("SELECT k + 1 AS k FROM v WHERE k > 3");
+    served.run_beside("ALTER MATERIALIZED VIEW v RENAME TO w");
+    topic.produce([5]);
+    let row = served.rows("FETCH c");
+    assert!(row[0].ends_with(" | 1 | 6"), "{row:?}");
+    served.run_beside("DROP MATERIALIZED VIEW w");
+    assert_eq!(served.error("FETCH c"), "55000: materialized view \"w\" was dropped");
+    served.run("ROLLBACK");
+    follow("SELECT 10 / (k - 8) AS q FROM s");
+    topic.produce([8]);
+    let error = served.error("FETCH ALL c WITH (timeout = '60s')");
+    assert!(error.starts_with("55000: ") && error.contains("division by zero"), "{error}");
+    served.run("ROLLBACK");
+    follow("SELECT k FROM s WHERE k < 5");
+    served.run_beside("DROP SOURCE s");
+    assert_eq!(served.error("FETCH ALL c WITH (timeout = '60s')"), "55000: source \"s\" was dropped");
+    served.run("ROLLBACK");
+    served.until("SELECT 1", |_| served.running_views().is_empty());
+}
+
 #[test]
 fn waits_end_when_it_can_be_seen() {
     let topic = Topic::new();

@@ -39,6 +39,14 @@ impl Served {
         self.server.as_ref().expect("running until dropped").pg_addr.port()
     }
 
+    /// The views that the engine maintains, temporary ones too.
+    pub fn running_views(&self) -> Vec<String> {
+        let server = self.server.as_ref().expect("running until dropped");
+        let mut names: Vec<_> = server.database.engine().snapshot().views.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// Runs statements.
     ///
     /// # Panics

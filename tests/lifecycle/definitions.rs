@@ -1,5 +1,6 @@
 //! Catalog, engine and data directory agree, whatever becomes of the client, the disk or the process.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use engine::source::embedded_broker::EmbeddedBroker;
 use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
 use server::config::Config;
 use server::server::Server;
+use sql::statement::Statement;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -251,4 +253,75 @@ fn a_view_over_its_budget_comes_back_as_one_that_failed() {
     bench.run(&format!("CREATE OR REPLACE MATERIALIZED VIEW big {}", budget.replace("500kB", "1GB"))).expect("room");
     bench.flush();
     assert_eq!(bench.value("SELECT * FROM over"), "20000");
+}
+
+#[test]
+fn indexes_come_back() {
+    let mut bench = Bench::start();
+    for statement in [
+        "CREATE TABLE t (id bigint PRIMARY KEY, n int)",
+        "CREATE INDEX by_n ON t (n, id)",
+        "CREATE INDEX \"By Key\" ON a (k)",
+        "CREATE MATERIALIZED VIEW b AS SELECT k + 1 AS k FROM a",
+        "CREATE INDEX ON b (k)",
+        "CREATE INDEX gone ON b (k)",
+        "DROP INDEX gone",
+        "CREATE OR REPLACE MATERIALIZED VIEW a AS SELECT k, count(*) AS n FROM s WHERE k < 6 GROUP BY k",
+        "ALTER MATERIALIZED VIEW a RENAME TO per_key",
+    ] {
+        bench.run(statement).expect(statement);
+    }
+    let oids = |bench: &Bench| {
+        let catalog = bench.server().database.catalog();
+        ["by_n", "By Key", "b_k_idx"].map(|name| catalog.index(name).map(|(on, index)| (on.name.clone(), index.oid)))
+    };
+    let before = oids(&bench);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    for restarts in 0..3 {
+        bench.flush();
+        assert_eq!(oids(&bench), before, "after {restarts} restarts");
+        assert!(bench.server().database.catalog().index("gone").is_none());
+        let snapshot = bench.server().database.engine().snapshot();
+        for (relation, columns) in [("t", vec![vec![0], vec![1, 0]]), ("per_key", vec![vec![0]]), ("b", vec![vec![0]])]
+        {
+            let indexes = snapshot.view(relation).expect("it is there").rows.indexes().clone();
+            let indexes: Vec<Vec<usize>> = indexes.iter().map(|columns| columns.to_vec()).collect();
+            assert_eq!(indexes, columns, "{relation} after {restarts} restarts");
+        }
+        assert_eq!(bench.value("SELECT n FROM per_key WHERE k = 3"), "2857", "after {restarts} restarts");
+        assert_eq!(bench.value("SELECT count(*) FROM b WHERE k BETWEEN 2 AND 4"), "3", "after {restarts} restarts");
+        bench.restart();
+    }
+}
+
+#[test]
+fn how_far_a_view_is_can_be_asked_while_it_is_built() {
+    let bench = Bench::start();
+    let database = &bench.server().database;
+    let state = server::database::session_state().expect("functions");
+    for (query, rows) in
+        [(VIEW, 20_000), ("SELECT k, n + 1 AS n FROM a", 7), ("SELECT n FROM a JOIN s ON a.k = s.k", 20_007)]
+    {
+        let text = format!("CREATE MATERIALIZED VIEW b AS {query}");
+        let Statement::CreateMaterializedView(create) = sql::parser::parse(&text).expect("a view").remove(0).statement
+        else {
+            panic!("{text}")
+        };
+        let planned = server::database::plan_view(&state, &database.catalog(), &create, &text).expect("maintained");
+        let seen = RefCell::new(Vec::new());
+        let engine = database.engine();
+        let look = || {
+            seen.borrow_mut().extend(engine.buildings());
+            false
+        };
+        engine.create_view("b", &planned.dataflow, &look).expect("a view");
+        let seen = seen.into_inner();
+        assert!(!seen.is_empty() && seen.iter().all(|report| report.view == "b"), "{query}: {seen:?}");
+        assert!(seen.windows(2).all(|pair| pair[0].rows_read <= pair[1].rows_read), "{query}: {seen:?}");
+        let last = seen.last().expect("not empty");
+        assert_eq!((last.rows_to_read, last.percent().is_some()), (rows, true), "{query}");
+        assert!(engine.buildings().is_empty(), "{query}");
+        engine.drop_view("b").expect("it is there");
+    }
+    assert_eq!(bench.value("SELECT count(*) FROM tidemark.backfills"), "0");
 }

@@ -111,6 +111,14 @@ impl Backfill {
         position.offsets.iter().map(|(p, to)| to - reached.get(p).or(self.start.get(p)).copied().unwrap_or(0)).sum()
     }
 
+    /// Tells how much of what lies before `position` has been read.
+    pub fn note_progress(&self, position: &Position, view: &RunningView) {
+        let start = |partition: &i32| self.start.get(partition).copied().unwrap_or(0);
+        let all: i64 = position.offsets.iter().map(|(partition, to)| (to - start(partition)).max(0)).sum();
+        let read = all - self.behind(position).clamp(0, all);
+        view.progress.note(&self.name, read.unsigned_abs(), all.unsigned_abs());
+    }
+
     fn reached(&self) -> Offsets {
         let mut offsets = self.start.clone();
         offsets.extend(self.ingest.offsets());
@@ -130,6 +138,7 @@ impl Backfill {
         silence_max: Duration,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
+        self.note_progress(position, view);
         if self.behind(position) <= 0 {
             return Ok(());
         }
@@ -156,6 +165,7 @@ impl Backfill {
             }
             if self.reached() != before {
                 heard = Instant::now();
+                self.note_progress(position, view);
             }
         }
         self.tick(source.as_ref(), view, template, clocked)?;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::budget;
+use super::building::Progress;
 use super::recording::Recording;
 use super::table::{RunningTable, WriteError};
 use crate::dataflow::Dataflow;
@@ -26,7 +27,9 @@ use crate::ingest::quarantine::{errors_schema, late_schema};
 use crate::ingest::{Counts, IngestSpec, IngestedTick};
 use crate::row_error::{errors_name, row_errors_schema};
 use crate::time::{TickId, Watermark};
-use crate::view::{MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot};
+use crate::view::{
+    BuiltIndexes, MaterializedView, PartitionReading, RingTable, Snapshot, SourceReading, ViewReading, ViewSnapshot,
+};
 
 /// How the core runs ticks.
 #[derive(Debug, Clone)]
@@ -79,6 +82,8 @@ pub struct RunningView {
     state_bytes: usize,
     /// What these and the rows may take together.
     bytes_max: Option<usize>,
+    /// What it has read before it joined.
+    pub progress: Progress,
     /// Tells it from a view of the same name that it replaced; given when it joins. Its errors have the number after it.
     instance: u64,
 }
@@ -103,6 +108,7 @@ impl RunningView {
             changes: 0,
             state_bytes: 0,
             bytes_max: dataflow.state_bytes_max,
+            progress: Progress::default(),
             instance: 0,
         })
     }
@@ -171,6 +177,7 @@ impl RunningView {
                 && last.watermark == watermark
                 && last.state_bytes == self.state_bytes
                 && last.error == self.failed
+                && Arc::ptr_eq(last.rows.indexes(), self.view.indexes())
         };
         last.filter(same).filter(|_| self.changed.0 > 0).cloned().unwrap_or_else(|| {
             Arc::new(ViewReading {
@@ -470,6 +477,10 @@ impl Core {
         if !names.iter().all(|name| self.staged.contains_key(name)) {
             return false;
         }
+        let replaced: Vec<&String> = names.iter().filter(|name| self.views.contains_key(*name)).collect();
+        for name in replaced {
+            self.fail_readers(name, &format!("materialized view \"{name}\" was replaced"));
+        }
         for name in names {
             if let Some(view) = self.unstage_view(name) {
                 self.add_view(name, view);
@@ -533,6 +544,18 @@ impl Core {
         self.tables.values().any(RunningTable::has_change)
     }
 
+    /// Fails the views that read `name`, which is not what it was when they were built: temporary ones, for all others go or
+    /// are replaced with what they read. Returns their names.
+    pub fn fail_readers(&mut self, name: &str, cause: &str) -> Vec<String> {
+        let reads = |view: &RunningView| view.relations.iter().chain(&view.sources).any(|read| read == name);
+        let mut failed = Vec::new();
+        for (reader, view) in self.views.iter_mut().filter(|(reader, view)| *reader != name && reads(view)) {
+            view.failed.get_or_insert_with(|| cause.to_owned());
+            failed.push(reader.clone());
+        }
+        failed
+    }
+
     /// Removes a view; those that read it must be gone.
     pub fn remove_view(&mut self, name: &str) -> Option<RunningView> {
         let view = self.views.remove(name);
@@ -568,6 +591,19 @@ impl Core {
         match view {
             Some(view) => Some((view.view.snapshot(), view.failed.as_ref())),
             None => self.tables.get(name).map(|table| (table.rows(), None)),
+        }
+    }
+
+    /// Indexes a maintained relation by these columns and no others; what is staged comes first.
+    ///
+    /// # Errors
+    /// `Conflict` if it is gone; as for [`MaterializedView::set_indexes`].
+    pub fn set_indexes(&mut self, name: &str, indexes: &[Vec<usize>], built: &BuiltIndexes) -> Result<()> {
+        let view = self.staged.get_mut(name).or_else(|| self.views.get_mut(name));
+        match (view, self.tables.get_mut(name)) {
+            (Some(view), _) => view.view.set_indexes(indexes, built),
+            (None, Some(table)) => table.set_indexes(indexes, built),
+            (None, None) => Err(Error::conflict(format!("relation \"{name}\" was dropped"))),
         }
     }
 

@@ -19,6 +19,7 @@ use super::history::History;
 use super::interval::TickInterval;
 use super::pin::{self, Pin};
 use super::recording::Recording;
+use super::replay::Replay;
 use super::subscription::{Span, Subscription, Subscriptions};
 use super::table::{RunningTable, WriteError};
 use crate::delta::Delta;
@@ -27,7 +28,7 @@ use crate::ingest::reader::{ReaderOptions, SourceReader, SourceStatus};
 use crate::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
 use crate::source::{Offsets, Source, SourceOpener};
 use crate::time::Clock;
-use crate::view::{SnapshotStore, TickStats};
+use crate::view::{BuiltIndexes, Snapshot, SnapshotStore, TickStats, ViewReading};
 
 /// How soon after data a tick is considered though none comes: idle partitions and the clock move watermarks too. Each
 /// such look waits twice as long as the one before.
@@ -62,10 +63,14 @@ pub enum Command {
     AddTable(String, Box<RunningTable>, SyncSender<Result<()>>),
     /// Removes a table.
     RemoveTable(String, SyncSender<Result<()>>),
+    /// Indexes a maintained relation by these columns and no others, most of which is done already.
+    SetIndexes(String, Vec<Vec<usize>>, BuiltIndexes, SyncSender<Result<()>>),
     /// Writes to a table.
     Write(Write),
     /// Follows a view.
     Subscribe(String, Span, SyncSender<Result<Subscription>>),
+    /// Lets a view join that began at an earlier tick, under a temporary name, and follows it from there.
+    FollowReplay(String, Box<Replay>, Span, SyncSender<Result<Subscription>>),
     /// Gives a source, view or table another name; it can be read under both.
     Rename(String, String, SyncSender<Result<()>>),
     /// Nobody reads it under the old name any more.
@@ -270,12 +275,14 @@ impl Driver {
         match command {
             Command::AddSource(name, source, reply) => {
                 self.stop_reading(&name);
+                self.fail_readers(&name, &format!("source \"{name}\" was replaced"));
                 self.core.add_source(&name, &source.spec);
                 self.sources.insert(name, *source);
                 let _ = reply.send(self.publish(&[]));
             }
             Command::RemoveSource(name, reply) => {
                 self.remove_source(&name);
+                self.fail_readers(&name, &format!("source \"{name}\" was dropped"));
                 let _ = reply.send(self.publish(&[]));
             }
             Command::Positions(names, reply) => {
@@ -307,6 +314,7 @@ impl Driver {
             Command::UnstageView(name) => self.unstage_view(&name),
             Command::RemoveView(name, reply) => {
                 self.core.remove_view(&name);
+                self.fail_readers(&name, &format!("materialized view \"{name}\" was dropped"));
                 let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish(&[])));
             }
             Command::AddTable(name, table, reply) => {
@@ -315,11 +323,23 @@ impl Driver {
             }
             Command::RemoveTable(name, reply) => {
                 self.core.remove_table(&name);
+                self.fail_readers(&name, &format!("table \"{name}\" was dropped"));
                 let _ = reply.send(self.publish(&[]));
+            }
+            Command::SetIndexes(name, indexes, built, reply) => {
+                let set = self.core.set_indexes(&name, &indexes, &built);
+                let _ = reply.send(set.and_then(|()| self.publish(&[])));
             }
             Command::Write(write) => self.writes.push(write),
             Command::Subscribe(view, span, reply) => {
                 let _ = reply.send(self.subscribe(&view, span));
+            }
+            Command::FollowReplay(name, replay, span, reply) => {
+                let followed = self.follow_replay(&name, *replay, span);
+                // Whoever asked is gone: then nobody would drop the view either.
+                if reply.send(followed).is_err() {
+                    self.core.remove_view(&name);
+                }
             }
             Command::SetInterval(interval) => self.interval = interval,
             Command::Ask(ask) => ask(&self.core),
@@ -350,20 +370,8 @@ impl Driver {
     }
 
     fn pin(&mut self, relations: &[String], sources: &[String]) -> Result<Pin> {
-        let mut rows = BTreeMap::new();
-        for name in relations {
-            let missing = || Error::conflict(format!("materialized view \"{name}\" was dropped"));
-            let (snapshot, failed) = self.core.maintained(name).ok_or_else(missing)?;
-            if let Some(cause) = failed {
-                let message = format!("materialized view \"{name}\" has failed: {cause}");
-                return Err(if budget::is_exceeded(cause) {
-                    budget::failure(message)
-                } else {
-                    Error::conflict(message)
-                });
-            }
-            rows.insert(name.clone(), snapshot);
-        }
+        self.check_standing(relations)?;
+        let rows = relations.iter().filter_map(|name| Some((name.clone(), self.core.maintained(name)?.0))).collect();
         let mut template = self.core.input(Default::default());
         template.watermarks.clear();
         let positions = self.positions(sources)?;
@@ -482,6 +490,52 @@ impl Driver {
             Some(tick) => (self.history.at(tick)?, self.history.since(tick, view)?),
         };
         self.subscriptions.add(view, start, &newest, missed, until)
+    }
+
+    fn follow_replay(&mut self, name: &str, mut replay: Replay, span: Span) -> Result<Subscription> {
+        replay.go_on(&self.history, &|| false)?;
+        let Replay { mut view, start, rows, mut missed, .. } = replay;
+        self.check_standing(&view.relations)?;
+        let input = self.core.input(Default::default());
+        let tick = input.tick;
+        let changes = view.tick(&Arc::new(input));
+        if let Some(message) = &view.failed {
+            return Err(Error::data(message.clone()));
+        }
+        match missed.last_mut() {
+            _ if changes.is_empty() => {}
+            Some((last, deltas)) if *last == tick => deltas.extend(changes),
+            _ => missed.push((tick, changes)),
+        }
+        self.core.add_view(name, view);
+        self.publish(&[])?;
+        let newest = self.store.newest();
+        let reading = newest.view(name).ok_or_else(|| Error::internal("a view that joined is not there"))?;
+        let mut start = Snapshot::clone(&start);
+        start.views.insert(name.to_owned(), Arc::new(ViewReading { rows, ..ViewReading::clone(reading) }));
+        self.subscriptions.add(name, Arc::new(start), &newest, missed, span.until)
+    }
+
+    /// Fails what reads a relation that is no more what it was.
+    fn fail_readers(&mut self, name: &str, cause: &str) {
+        for reader in self.core.fail_readers(name, cause) {
+            self.used.remove(&reader);
+        }
+    }
+
+    /// Refuses relations that are gone or have failed.
+    fn check_standing(&self, relations: &[String]) -> Result<()> {
+        for name in relations {
+            let missing = || Error::conflict(format!("materialized view \"{name}\" was dropped"));
+            if let (_, Some(cause)) = self.core.maintained(name).ok_or_else(missing)? {
+                let message = format!("materialized view \"{name}\" has failed: {cause}");
+                return Err(match budget::is_exceeded(cause) {
+                    true => budget::failure(message),
+                    false => Error::conflict(message),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Publishes the present state, after a tick that made these changes or after what exists changed.

@@ -12,6 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::interval::{Milliseconds, parse_duration};
+use super::temporary::title_of;
+use crate::dataflow::runtime::RelationDelta;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::TickId;
@@ -51,6 +53,15 @@ impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.as_millis() == 0 { f.write_str("off") } else { Milliseconds(self.0).fmt(f) }
     }
+}
+
+/// A tick that is kept.
+#[derive(Debug)]
+pub(super) struct PastTick {
+    pub(super) tick: TickId,
+    pub(super) now_micros: i64,
+    /// What it changed of the relations asked for.
+    pub(super) deltas: HashMap<String, RelationDelta>,
 }
 
 /// The ticks of the retention, oldest first. The newest tick is always there.
@@ -101,8 +112,10 @@ impl History {
         match kept.ticks.back_mut() {
             Some(last) if last.snapshot.tick == snapshot.tick => last.snapshot = snapshot,
             _ => {
-                let bytes = changes.iter().flat_map(|(_, deltas)| deltas).map(delta_bytes).sum();
-                let changes = changes.iter().cloned().collect();
+                // Temporary views are not read at earlier ticks.
+                let changes = changes.iter().filter(|(name, _)| title_of(name).is_none());
+                let bytes = changes.clone().flat_map(|(_, deltas)| deltas).map(delta_bytes).sum();
+                let changes = changes.cloned().collect();
                 kept.bytes += bytes;
                 kept.ticks.push_back(KeptTick { snapshot, changes, bytes });
             }
@@ -131,22 +144,45 @@ impl History {
         Ok(Arc::new(snapshot))
     }
 
+    /// The ticks after one, with what they changed of these relations.
+    ///
+    /// # Errors
+    /// As for [`since`](Self::since).
+    pub(super) fn ticks_since(&self, tick: TickId, relations: &[String]) -> Result<Vec<PastTick>> {
+        let kept = self.0.lock();
+        relations.iter().try_for_each(|name| kept.check_same(tick, name))?;
+        let past = |kept: &KeptTick| PastTick {
+            tick: kept.snapshot.tick,
+            now_micros: kept.snapshot.now_micros,
+            deltas: (relations.iter())
+                .filter_map(|name| Some((name.clone(), Arc::new(kept.changes.get(name)?.clone()))))
+                .collect(),
+        };
+        Ok(kept.ticks.iter().filter(|kept| kept.snapshot.tick > tick).map(past).collect())
+    }
+
     /// What happened to a view after a tick, tick by tick, quiet ones left out.
     ///
     /// # Errors
     /// As for [`at`](Self::at); `Input` too if the view has been created or replaced since.
     pub(super) fn since(&self, tick: TickId, view: &str) -> Result<Vec<(TickId, Vec<Delta>)>> {
         let kept = self.0.lock();
-        let then = kept.find(tick)?.view(view).map(|view| view.instance);
-        if then.is_none() || then != kept.newest.view(view).map(|view| view.instance) {
-            return Err(Error::input(format!("view \"{view}\" was created after tick {tick}")));
-        }
+        kept.check_same(tick, view)?;
         let later = kept.ticks.iter().filter(|kept| kept.snapshot.tick > tick);
         Ok(later.filter_map(|kept| Some((kept.snapshot.tick, kept.changes.get(view)?.clone()))).collect())
     }
 }
 
 impl Kept {
+    /// Refuses a view that is another by now than it was at a tick.
+    fn check_same(&self, tick: TickId, view: &str) -> Result<()> {
+        let then = self.find(tick)?.view(view).map(|view| view.instance);
+        if then.is_none() || then != self.newest.view(view).map(|view| view.instance) {
+            return Err(Error::input(format!("view \"{view}\" was created after tick {tick}")));
+        }
+        Ok(())
+    }
+
     fn find(&self, tick: TickId) -> Result<&Arc<Snapshot>> {
         if tick == self.newest.tick {
             return Ok(&self.newest);

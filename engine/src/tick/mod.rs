@@ -9,11 +9,14 @@
 
 pub mod backfill;
 pub mod budget;
+pub mod building;
 pub mod core;
 pub mod driver;
 pub mod history;
 pub mod interval;
 pub mod pin;
 pub mod recording;
+pub mod replay;
 pub mod subscription;
 pub mod table;
+pub mod temporary;

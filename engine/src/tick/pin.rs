@@ -46,10 +46,15 @@ impl Pin {
     /// `Cancelled` when `cancelled` says so, `Data` when the view's plan fails on a row.
     pub fn feed(&self, view: &mut RunningView, cancelled: &dyn Fn() -> bool) -> Result<()> {
         for (name, rows) in &self.rows {
-            let (mut step, mut step_rows) = (Vec::new(), 0);
+            view.progress.note(name, 0, rows.num_rows());
+        }
+        for (name, rows) in &self.rows {
+            let (mut step, mut step_rows, mut read) = (Vec::new(), 0, 0);
             for batch in rows.scan(None) {
                 let batch = batch?;
                 step_rows += batch.num_rows() as u64;
+                read += batch.num_rows() as u64;
+                view.progress.note(name, read, rows.num_rows());
                 step.push(Delta::inserts(batch));
                 if step_rows >= STEP_ROWS_MAX {
                     feed(view, &self.template, HashMap::from([(name.clone(), Arc::new(std::mem::take(&mut step)))]))?;

@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::history::delta_bytes;
+use super::temporary::TemporaryView;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::TickId;
-use crate::view::{Snapshot, ViewReading, consolidate};
+use crate::view::{Snapshot, ViewReading, ViewSnapshot, consolidate};
 
 /// Bytes of changes that wait for one subscriber at most.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -62,12 +63,32 @@ pub enum Ended {
 pub struct Subscription {
     snapshot: Arc<Snapshot>,
     feed: Arc<Feed>,
+    /// The view at the start.
+    rows: Option<ViewSnapshot>,
+    /// What is there for this subscription alone.
+    temporary: Option<TemporaryView>,
 }
 
 impl Subscription {
     /// The tick it starts at, with all views' rows there.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// The rows at the tick it starts at.
+    pub fn rows(&self) -> Option<&ViewSnapshot> {
+        self.rows.as_ref()
+    }
+
+    /// The same subscription, with which its view goes.
+    #[must_use]
+    pub(crate) fn holding(self, view: TemporaryView) -> Self {
+        Self { temporary: Some(view), ..self }
+    }
+
+    /// True if what it follows is there for it alone: the answer of a query.
+    pub fn is_of_query(&self) -> bool {
+        self.temporary.is_some()
     }
 
     /// The newest tick, if all changes up to it have been taken.
@@ -181,7 +202,8 @@ impl Subscriptions {
             Feed { instance: reading.instance, schema, until, waiting: Mutex::new(waiting), woken: Notify::new() };
         let feed = Arc::new(feed);
         self.0.push(Arc::downgrade(&feed));
-        Ok(Subscription { snapshot: start, feed })
+        let rows = start.view(view).map(|view| view.rows.clone());
+        Ok(Subscription { snapshot: start, feed, rows, temporary: None })
     }
 
     /// Hands out what led to the snapshot `newest`.

@@ -15,7 +15,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::{TickId, Watermark};
-use crate::view::{MaterializedView, ViewReading, ViewSnapshot, consolidate};
+use crate::view::{BuiltIndexes, MaterializedView, ViewReading, ViewSnapshot, consolidate};
 
 /// Why a change did not go in.
 #[derive(Debug)]
@@ -86,6 +86,14 @@ impl RunningTable {
         self.instance = instance;
     }
 
+    /// Indexes the table by these columns and no others.
+    ///
+    /// # Errors
+    /// As for [`MaterializedView::set_indexes`].
+    pub fn set_indexes(&mut self, indexes: &[Vec<usize>], built: &BuiltIndexes) -> Result<()> {
+        self.view.set_indexes(indexes, built)
+    }
+
     /// The rows as they are now.
     pub fn rows(&self) -> ViewSnapshot {
         self.view.snapshot()
@@ -144,7 +152,11 @@ impl RunningTable {
 
     /// The table as a reader sees it; the last reading itself if nothing changed since.
     pub fn reading(&self, last: Option<&Arc<ViewReading>>) -> Arc<ViewReading> {
-        let same = |last: &&Arc<ViewReading>| last.instance == self.instance && last.applied == self.changed;
+        let same = |last: &&Arc<ViewReading>| {
+            last.instance == self.instance
+                && last.applied == self.changed
+                && Arc::ptr_eq(last.rows.indexes(), self.view.indexes())
+        };
         last.filter(same).cloned().unwrap_or_else(|| {
             Arc::new(ViewReading {
                 instance: self.instance,

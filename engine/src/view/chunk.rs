@@ -7,13 +7,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::{BooleanBuffer, Buffer};
-use arrow::compute::FilterBuilder;
+use arrow::compute::{FilterBuilder, take};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::view::batch::batch_of;
+use crate::view::column_index::{IndexColumns, Lookup, SortedEntries, sorted};
 use crate::view::compact::held_bytes;
 
 /// Entries in a chunk at most. Also the longest batch a scan returns.
@@ -65,6 +66,8 @@ pub(super) struct Chunk {
     dead: Option<Arc<Vec<u64>>>,
     live_entries: usize,
     live_rows: u64,
+    /// The entries in the order of each index; `None` without indexes.
+    sorted: Option<Arc<Vec<Arc<SortedEntries>>>>,
 }
 
 /// Sizes only: a view's rows have no place in a log.
@@ -88,7 +91,66 @@ impl Chunk {
         let counts_bytes = counts.as_ref().map_or(0, |counts| counts.capacity() * size_of::<u64>());
         let hashes_bytes = hashes.as_ref().map_or(0, |hashes| hashes.capacity() * size_of::<u32>());
         let bytes = arrays + counts_bytes + hashes_bytes;
-        Self { stored: Arc::new(Stored { batch, counts, hashes, bytes }), dead: None, live_entries, live_rows }
+        let stored = Arc::new(Stored { batch, counts, hashes, bytes });
+        Self { stored, dead: None, live_entries, live_rows, sorted: None }
+    }
+
+    /// The same entries with these indexes and no others; what `built` has is not sorted again.
+    ///
+    /// # Errors
+    /// `Data` if a column cannot be sorted.
+    pub(super) fn with_indexes(&self, indexes: &[IndexColumns], built: &[Arc<SortedEntries>]) -> Result<Self> {
+        let sorted = match indexes.is_empty() {
+            true => None,
+            false => {
+                let known: Vec<_> = built.iter().chain(self.sorted()).cloned().collect();
+                Some(Arc::new(sorted(self.batch(), indexes, &known)?))
+            }
+        };
+        Ok(Self { sorted, ..self.clone() })
+    }
+
+    /// The entries in the order of each index.
+    pub(super) fn sorted(&self) -> &[Arc<SortedEntries>] {
+        self.sorted.as_ref().map_or(&[], |sorted| sorted)
+    }
+
+    /// Tells chunks that are held apart by what they store.
+    pub(super) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.stored) as usize
+    }
+
+    /// The live entries that a look-up finds, as [`read`](Self::read) gives them; all where the chunk has no such index, or where
+    /// that is less work.
+    ///
+    /// # Errors
+    /// `Data` if values cannot be compared.
+    pub(super) fn look_up(
+        &self,
+        schema: &SchemaRef,
+        projection: Option<&[usize]>,
+        lookup: &Lookup,
+    ) -> Result<(RecordBatch, Option<Vec<u64>>)> {
+        let Some(sorted) = self.sorted().iter().find(|sorted| sorted.columns() == lookup.columns()) else {
+            return self.read(schema, projection);
+        };
+        let mut found = lookup.find(self.batch(), sorted)?;
+        if found.len() > self.entries() / 2 {
+            return self.read(schema, projection);
+        }
+        found.retain(|entry| !self.is_dead(usize::from(*entry)));
+        found.sort_unstable();
+        let counts = self.stored.counts.as_ref();
+        let counts = counts.map(|counts| found.iter().map(|entry| counts[usize::from(*entry)]).collect());
+        let found = UInt32Array::from_iter_values(found.into_iter().map(u32::from));
+        let pick = |column: &ArrayRef| take(column, &found, None);
+        let columns = match projection {
+            None => self.batch().columns().iter().map(pick).collect::<Result<Vec<_>, _>>()?,
+            Some(projection) => {
+                projection.iter().map(|index| pick(self.batch().column(*index))).collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        Ok((batch_of(schema, columns, found.len())?, counts))
     }
 
     /// All entries, the dead ones included.
@@ -146,10 +208,11 @@ impl Chunk {
         (0..self.entries()).filter(|entry| !self.is_dead(*entry))
     }
 
-    /// Bytes held: columns, counts, hashes and bitmap.
+    /// Bytes held: columns, counts, hashes, bitmap and indexes.
     pub(super) fn bytes(&self) -> usize {
         let dead = self.dead.as_ref().map_or(0, |dead| dead.capacity() * size_of::<u64>());
-        size_of::<Self>() + size_of::<Stored>() + self.stored.bytes + dead
+        let sorted: usize = self.sorted().iter().map(|sorted| sorted.bytes()).sum();
+        size_of::<Self>() + size_of::<Stored>() + self.stored.bytes + dead + sorted
     }
 
     /// The live entries as a batch of the columns in `projection` (all where `None`), which has `schema`, with their

@@ -13,6 +13,7 @@
 //! tick pays for many ticks before it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::view::assembly::{Assembly, Entry, share_of};
 use crate::view::chunk::{CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Chunk, Location};
 use crate::view::chunk_list::ChunkList;
+use crate::view::column_index::{BuiltIndexes, IndexColumns};
 
 /// Chunks of about one size that are merged into one.
 const FAN_IN: usize = 8;
@@ -48,6 +50,8 @@ pub(super) struct ChunkStore {
     free: Vec<usize>,
     rows: u64,
     chunk_bytes: usize,
+    /// What every chunk is sorted by.
+    indexes: Arc<Vec<IndexColumns>>,
 }
 
 /// Entries to add, and the batch that has their rows.
@@ -96,7 +100,36 @@ impl ChunkStore {
             free: Vec::new(),
             rows: 0,
             chunk_bytes: 0,
+            indexes: Arc::default(),
         }
+    }
+
+    /// What every chunk is sorted by; another list after every [`set_indexes`](Self::set_indexes).
+    pub(super) fn indexes(&self) -> &Arc<Vec<IndexColumns>> {
+        &self.indexes
+    }
+
+    /// Sorts every chunk by these columns, from now on as well; what `built` has is not sorted again.
+    ///
+    /// # Errors
+    /// `Data` if a column cannot be sorted. The store is then as before.
+    pub(super) fn set_indexes(&mut self, indexes: Vec<IndexColumns>, built: &BuiltIndexes) -> Result<()> {
+        let one = |(position, chunk): (usize, &Chunk)| Ok((position, chunk.with_indexes(&indexes, built.get(chunk))?));
+        let chunks = self.list.iter().map(one).collect::<Result<Vec<_>>>()?;
+        for (position, chunk) in chunks {
+            self.forget_size(position);
+            if let Some(place) = self.list.place_mut(position) {
+                *place = Some(chunk);
+            }
+            self.count_size(position);
+        }
+        self.indexes = Arc::new(indexes);
+        Ok(())
+    }
+
+    /// A new chunk, with the indexes.
+    fn indexed(&self, chunk: Chunk) -> Result<Chunk> {
+        if self.indexes.is_empty() { Ok(chunk) } else { chunk.with_indexes(&self.indexes, &[]) }
     }
 
     /// The chunks as they are now.
@@ -132,6 +165,7 @@ impl ChunkStore {
     pub(super) fn append_whole(&mut self, batch: &RecordBatch) -> Result<()> {
         debug_assert_eq!(self.order, Order::Arrival);
         for chunk in Assembly::whole(&self.schema, batch)? {
+            let chunk = self.indexed(chunk)?;
             self.put(chunk);
         }
         Ok(())
@@ -172,7 +206,7 @@ impl ChunkStore {
         }
         debug_assert_eq!(assembly.len(), moved_from.len());
         assembly.pick(added.batch, added.entries.iter().copied());
-        let chunks = assembly.chunks()?;
+        let chunks = assembly.chunks()?.into_iter().map(|chunk| self.indexed(chunk)).collect::<Result<_>>()?;
         let ended = absorbed.into_iter().chain(empty).collect();
         Ok(Plan { list, touched, ended, chunks, moved_from })
     }

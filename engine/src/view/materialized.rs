@@ -7,6 +7,8 @@
 //! A row whose count changes is one entry that goes and, unless the count fell to zero, one that comes; entries never
 //! change in place, so a snapshot needs no copy of anything. An append-only view has no index and never looks rows up.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -20,6 +22,7 @@ use crate::view::canonical::canonical_rows;
 use crate::view::changelog::row_text;
 use crate::view::chunk::{CHUNK_ENTRIES_MAX, Chunk, Location};
 use crate::view::chunk_store::{Added, ChunkStore, Order};
+use crate::view::column_index::{BuiltIndexes, IndexColumns};
 use crate::view::consolidate::Consolidated;
 use crate::view::row_index::RowIndex;
 #[cfg(test)]
@@ -139,7 +142,23 @@ impl MaterializedView {
 
     /// The rows as they are now. Costs a few reference counts; later ticks do not change it.
     pub fn snapshot(&self) -> ViewSnapshot {
-        ViewSnapshot::new(self.schema.clone(), self.store.list().clone(), self.store.rows())
+        let indexes = self.store.indexes().clone();
+        ViewSnapshot::new(self.schema.clone(), self.store.list().clone(), self.store.rows()).with_indexes(indexes)
+    }
+
+    /// The columns of the view's indexes; another list whenever they were set anew.
+    pub fn indexes(&self) -> &Arc<Vec<IndexColumns>> {
+        self.store.indexes()
+    }
+
+    /// Indexes the view by these columns and no others, each list by places in the schema. What `built` has of the present
+    /// rows is not sorted again. Snapshots taken before are without.
+    ///
+    /// # Errors
+    /// `Data` if a column cannot be sorted; those of [`can_be_indexed`](crate::view::can_be_indexed) can. The view is then
+    /// as before.
+    pub fn set_indexes(&mut self, indexes: &[Vec<usize>], built: &BuiltIndexes) -> Result<()> {
+        self.store.set_indexes(indexes.iter().map(|columns| columns.as_slice().into()).collect(), built)
     }
 
     /// Applies one tick's changes.

@@ -30,6 +30,7 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::Stream;
 
+use crate::view::column_index::Lookup;
 use crate::view::view_snapshot::{ViewScan, ViewSnapshot};
 
 /// Reads columns of a snapshot in one or more partitions.
@@ -41,6 +42,8 @@ pub struct SnapshotScanExec {
     partitions: Vec<(Range<usize>, u64)>,
     /// Rows each partition gives at most.
     fetch: Option<usize>,
+    /// What is read of each chunk, at least; `None` is all.
+    lookup: Option<Arc<Lookup>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -69,7 +72,12 @@ impl SnapshotScanExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { snapshot, projection, partitions, fetch, properties: Arc::new(properties), metrics })
+        Ok(Self { snapshot, projection, partitions, fetch, lookup: None, properties: Arc::new(properties), metrics })
+    }
+
+    /// The same scan of what a look-up finds.
+    pub(super) fn with_lookup(self, lookup: Option<Lookup>) -> Self {
+        Self { lookup: lookup.map(Arc::new), ..self }
     }
 
     /// Rows partition `partition` gives, exactly.
@@ -88,6 +96,9 @@ impl DisplayAs for SnapshotScanExec {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "SnapshotScanExec: projection=[{columns}], rows={}", self.snapshot.num_rows())?;
                 write!(f, ", partitions={}", self.partitions.len())?;
+                if let Some(lookup) = &self.lookup {
+                    write!(f, ", index={}", lookup.text())?;
+                }
                 self.fetch.map_or(Ok(()), |fetch| write!(f, ", fetch={fetch}"))
             }
             DisplayFormatType::TreeRender => {
@@ -135,7 +146,8 @@ impl ExecutionPlan for SnapshotScanExec {
         };
         let stream = ScanStream {
             schema: self.properties.eq_properties.schema().clone(),
-            scan: self.snapshot.scan_positions(self.projection.as_deref(), positions.clone()),
+            scan: (self.snapshot.scan_positions(self.projection.as_deref(), positions.clone()))
+                .with_lookup(self.lookup.clone()),
             rows_left: self.fetch,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
@@ -155,7 +167,11 @@ impl ExecutionPlan for SnapshotScanExec {
             None => (0..self.partitions.len()).map(|partition| self.rows_of(partition)).sum(),
         };
         let unknown = Statistics::new_unknown(self.properties.eq_properties.schema());
-        Ok(Arc::new(unknown.with_num_rows(Precision::Exact(rows as usize))))
+        let rows = match &self.lookup {
+            None => Precision::Exact(rows as usize),
+            Some(_) => Precision::Inexact(rows as usize),
+        };
+        Ok(Arc::new(unknown.with_num_rows(rows)))
     }
 
     fn with_fetch(&self, fetch: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::view::batch::take_rows;
 use crate::view::chunk::CHUNK_ENTRIES_MAX;
 use crate::view::chunk_list::ChunkList;
+use crate::view::column_index::{BuiltIndexes, IndexColumns, Lookup};
 
 /// An immutable reading of a view. Cloning it, and dropping all but the last clone, costs a few reference counts.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct ViewSnapshot {
     schema: SchemaRef,
     chunks: ChunkList,
     rows: u64,
+    /// What the chunks are sorted by.
+    indexes: Arc<Vec<IndexColumns>>,
 }
 
 /// Sizes only: plans that hold a snapshot are printed.
@@ -29,7 +32,26 @@ impl fmt::Debug for ViewSnapshot {
 
 impl ViewSnapshot {
     pub(super) fn new(schema: SchemaRef, chunks: ChunkList, rows: u64) -> Self {
-        Self { schema, chunks, rows }
+        Self { schema, chunks, rows, indexes: Arc::default() }
+    }
+
+    /// The same rows, told what their chunks are sorted by.
+    pub(super) fn with_indexes(self, indexes: Arc<Vec<IndexColumns>>) -> Self {
+        Self { indexes, ..self }
+    }
+
+    /// The columns of the indexes that rows can be looked up in.
+    pub fn indexes(&self) -> &Arc<Vec<IndexColumns>> {
+        &self.indexes
+    }
+
+    /// Sorts the rows by these columns, for [`MaterializedView::set_indexes`](crate::view::MaterializedView::set_indexes).
+    ///
+    /// # Errors
+    /// `Data` if a column cannot be sorted.
+    pub fn build_indexes(&self, indexes: &[Vec<usize>]) -> Result<BuiltIndexes> {
+        let indexes: Vec<IndexColumns> = indexes.iter().map(|columns| columns.as_slice().into()).collect();
+        BuiltIndexes::of(self.chunks.iter().map(|(_, chunk)| chunk), &indexes)
     }
 
     /// No rows.
@@ -65,11 +87,12 @@ impl ViewSnapshot {
         let chunks = self.chunks.clone();
         let projection = projection.map(<[usize]>::to_vec);
         match projected {
-            Ok(schema) => ViewScan { chunks, schema, projection, positions, repeat: None, failed: None },
+            Ok(schema) => ViewScan { chunks, schema, projection, positions, lookup: None, repeat: None, failed: None },
             Err(error) => {
                 let error = Error::internal("a scan asks for a column that is not in the view").with_source(error);
                 let schema = self.schema.clone();
-                ViewScan { chunks, schema, projection, positions: 0..0, repeat: None, failed: Some(error) }
+                let (lookup, repeat, failed) = (None, None, Some(error));
+                ViewScan { chunks, schema, projection, positions: 0..0, lookup, repeat, failed }
             }
         }
     }
@@ -101,6 +124,8 @@ pub struct ViewScan {
     projection: Option<Vec<usize>>,
     /// Chunks not read yet.
     positions: Range<usize>,
+    /// What is wanted of each chunk, at least; `None` is all.
+    lookup: Option<Arc<Lookup>>,
     /// A chunk being read whose rows are held more than once.
     repeat: Option<Repeat>,
     failed: Option<Error>,
@@ -129,6 +154,11 @@ impl Iterator for ViewScan {
 }
 
 impl ViewScan {
+    /// The same scan of what a look-up finds.
+    pub(super) fn with_lookup(self, lookup: Option<Arc<Lookup>>) -> Self {
+        Self { lookup, ..self }
+    }
+
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(repeat) = &mut self.repeat {
@@ -139,7 +169,13 @@ impl ViewScan {
             }
             let Some(position) = self.positions.next() else { return Ok(None) };
             let Some(chunk) = self.chunks.get(position).filter(|chunk| chunk.live_entries() > 0) else { continue };
-            match chunk.read(&self.schema, self.projection.as_deref())? {
+            let projection = self.projection.as_deref();
+            let read = match &self.lookup {
+                None => chunk.read(&self.schema, projection)?,
+                Some(lookup) => chunk.look_up(&self.schema, projection, lookup)?,
+            };
+            match read {
+                (batch, _) if batch.num_rows() == 0 => {}
                 (batch, None) => return Ok(Some(batch)),
                 (batch, Some(counts)) => self.repeat = Some(Repeat { batch, counts, entry: 0, done: 0 }),
             }

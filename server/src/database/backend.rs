@@ -19,7 +19,7 @@ use super::block::OwnWrites;
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, degraded, show, state, subscribe, verify};
+use super::{Database, Reading, blocking, degraded, show, state, verify};
 use crate::backend::{
     Backend, BlockWrites, Description, EngineSetting, Identity, Outcome, ReadPoint, Request, Role, RowsTag,
     ScramVerifier, StatementResult,
@@ -72,14 +72,14 @@ impl Backend for Database {
             return Ok(Description { parameters: vec![], columns });
         }
         if let Statement::Subscribe(subscribe) = &request.statement.statement {
-            return Ok(Description { parameters: vec![], columns: Some(subscribe::columns(subscribe, &reading)?) });
+            let columns = self.subscribe_columns(subscribe, &request.statement.text, &reading.catalog)?;
+            return Ok(Description { parameters: vec![], columns: Some(columns) });
         }
         if let Statement::Verify(verify) = &request.statement.statement {
             return Ok(Description { parameters: vec![], columns: Some(verify::columns(verify, &reading)?) });
         }
         if let Statement::Write(write) = &request.statement.statement {
-            let parameters = self.describe_write(write, request, &reading, &asker)?;
-            return Ok(Description { parameters, columns: None });
+            return self.describe_write(write, request, &reading, &asker);
         }
         let columns = match self.table(request, &reading).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
@@ -104,7 +104,9 @@ impl Backend for Database {
                 blocking(move || engine.flush(&|| cancel.is_cancelled())).await?;
                 Ok(Outcome::done("FLUSH"))
             }
-            Statement::Subscribe(subscribe) => self.subscribe(subscribe, &reading).await,
+            Statement::Subscribe(subscribe) => {
+                self.subscribe(subscribe, &request.statement.text, &reading, request.cancel).await
+            }
             Statement::Verify(verify) => self.verify(verify).await,
             Statement::Wait(wait) => self.wait(wait, &reading).await,
             Statement::Write(write) => self.write(write, request, &asker, parameters, None).await,

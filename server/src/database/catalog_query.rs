@@ -16,13 +16,14 @@ use engine::view::ViewReading;
 use sql::SqlError;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Definition, Object, SOURCE_RELATIONS};
+use sql::write::constraint_name;
 
 use super::relations::ReadRelations;
 use super::{Database, Reading, system};
 use crate::backend::{Identity, Settings};
 use crate::pg_catalog::{
-    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, PgCatalog, Relation as CatalogRelation, RelationKind, Role, SchemaEntry,
-    SessionAccess, SessionActivity, SessionFacts, Setting,
+    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Index as CatalogIndex, PgCatalog, Relation as CatalogRelation,
+    RelationKind, Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
 };
 use crate::session::registry::{SessionInfo, Sessions};
 
@@ -216,6 +217,7 @@ impl Database {
             schemas: vec![SchemaEntry { oid: SYSTEM_SCHEMA_OID, name: system::SCHEMA.into(), comment }],
             roles: vec![role],
             relations,
+            indexes: reading.catalog.objects().flat_map(|object| indexes(object)).collect(),
         }))
     }
 }
@@ -258,6 +260,33 @@ fn errors_of(object: &Object, reading: &Reading) -> Option<CatalogRelation> {
         depends_on: vec![object.oid],
         name,
     })
+}
+
+/// The indexes on an object. That of a primary key is under an oid that follows from the table's own, as those of a source's
+/// relations do.
+fn indexes(object: &Object) -> Vec<CatalogIndex> {
+    let number = |name: &String| {
+        let at = object.columns.iter().position(|column| column.name() == name)?;
+        u16::try_from(at + 1).ok()
+    };
+    let index = |index: &Arc<sql::catalog::Index>| CatalogIndex {
+        oid: index.oid,
+        name: index.name.clone(),
+        relation: object.oid,
+        columns: index.columns.iter().filter_map(number).collect(),
+        is_primary: false,
+    };
+    let key = match &object.definition {
+        Definition::Table(table) if !table.primary_key.is_empty() => Some(CatalogIndex {
+            oid: COMPANIONS_OID + object.oid * 2,
+            name: constraint_name(&object.name),
+            relation: object.oid,
+            columns: table.primary_key.iter().filter_map(|column| u16::try_from(column + 1).ok()).collect(),
+            is_primary: true,
+        }),
+        _ => None,
+    };
+    key.into_iter().chain(object.indexes.iter().map(index)).collect()
 }
 
 fn relation(object: &Object, reading: &Reading) -> CatalogRelation {

@@ -43,6 +43,8 @@ pub(super) enum Addition {
     /// All of them in one tick.
     Views(Vec<StagedView>),
     Table(String, Box<RunningTable>),
+    /// What a view or table is indexed by.
+    Indexes(String, Vec<Vec<usize>>),
 }
 
 /// What the engine is to drop.
@@ -50,6 +52,8 @@ pub(super) enum Removal {
     Source(String),
     View(String),
     Table(String),
+    /// All of a view's or table's indexes but these.
+    Indexes(String, Vec<Vec<usize>>),
 }
 
 impl Change {
@@ -121,6 +125,8 @@ impl Database {
             }
             Statement::CreateView(create) => self.create_view(create, &parsed.text)?,
             Statement::CreateTable(create) => self.create_table(create, &parsed.text)?,
+            Statement::CreateIndex(create) => self.create_index(create)?,
+            Statement::DropIndex(drop) => self.drop_index(drop)?,
             Statement::Drop(drop) => self.drop(drop)?,
             Statement::Rename(rename) => self.rename(rename)?,
             _ => return Ok(None),
@@ -137,6 +143,7 @@ impl Database {
         match addition {
             Some(Addition::Source(source)) => blocking(move || engine.add_source(*source)).await?,
             Some(Addition::Table(name, table)) => blocking(move || engine.add_table(&name, *table)).await?,
+            Some(Addition::Indexes(name, indexes)) => blocking(move || engine.set_indexes(&name, indexes)).await?,
             Some(Addition::Views(views)) => blocking(move || StagedView::show_all(views)).await?,
             None => {}
         }
@@ -156,6 +163,7 @@ impl Database {
                 Removal::Source(name) => engine.drop_source(name),
                 Removal::View(name) => engine.drop_view(name),
                 Removal::Table(name) => engine.drop_table(name),
+                Removal::Indexes(name, left) => engine.set_indexes(name, left.clone()),
             })
         })
         .await?;
@@ -170,6 +178,8 @@ fn is_definition(statement: &Statement) -> bool {
             | Statement::CreateMaterializedView(_)
             | Statement::CreateView(_)
             | Statement::CreateTable(_)
+            | Statement::CreateIndex(_)
+            | Statement::DropIndex(_)
             | Statement::Drop(_)
             | Statement::Rename(_)
     )

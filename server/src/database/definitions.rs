@@ -1,4 +1,4 @@
-//! Definitions kept across restarts: each object's oid and the statement that made it.
+//! Definitions kept across restarts: each object's oid and the statement that made it; and of each index.
 //!
 //! Nothing else is kept. A start feeds the statements, oldest first, through the path by which they first came.
 
@@ -52,8 +52,14 @@ pub async fn read(store: &Store) -> Result<Vec<DefinitionText>, String> {
 /// The store's.
 pub async fn write(store: &Store, catalog: &Catalog) -> engine::Result<()> {
     let objects = catalog.in_creation_order();
-    let definition =
+    let mut definition: Vec<DefinitionText> =
         objects.iter().map(|o| DefinitionText { oid: o.oid, name: o.name.clone(), text: o.text.clone() }).collect();
+    let indexes = objects.iter().flat_map(|object| object.indexes.iter().map(|index| (&object.name, index)));
+    definition.extend(indexes.map(|(relation, index)| DefinitionText {
+        oid: index.oid,
+        name: index.name.clone(),
+        text: index.text(relation),
+    }));
     let document = Document { version: VERSION, definition };
     let text = toml::to_string(&document);
     let text = text.map_err(|e| engine::Error::internal("definitions cannot be written as TOML").with_source(e))?;

@@ -10,6 +10,7 @@ mod change;
 mod definitions;
 mod degraded;
 mod explain;
+mod index;
 mod query;
 mod relations;
 mod rename;

@@ -27,6 +27,7 @@ use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::{SqlError, SqlState};
 
 use super::block::ChangedTable;
+use super::index::indexes_of;
 use super::{Reading, source, system};
 
 /// True for the schema that users' objects are in, named or not.
@@ -242,7 +243,7 @@ impl Relations for ReadRelations<'_> {
                 let rows = rows.unwrap_or_else(|| ViewSnapshot::empty(schema_of(&object.columns)));
                 Some(Relation::Table(match self.reading.own.change_of(name) {
                     Some(change) => Arc::new(ChangedTable::new(rows, change.clone())),
-                    None => Arc::new(SnapshotTable::new(rows)),
+                    None => Arc::new(SnapshotTable::new(rows).with_indexes(indexes_of(object))),
                 }))
             }
         }

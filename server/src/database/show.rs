@@ -19,6 +19,7 @@ pub fn query(show: ShowObjects) -> &'static str {
         ShowObjects::MaterializedViews => "SELECT * FROM tidemark.materialized_views ORDER BY name",
         ShowObjects::Views => "SELECT * FROM tidemark.views ORDER BY name",
         ShowObjects::Tables => "SELECT * FROM tidemark.relations ORDER BY name",
+        ShowObjects::Backfills => "SELECT * FROM tidemark.backfills",
         ShowObjects::Ticks => "SELECT * FROM tidemark.ticks ORDER BY tick DESC LIMIT 20",
     }
 }

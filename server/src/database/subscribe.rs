@@ -1,4 +1,5 @@
-//! SUBSCRIBE: a view's rows at one tick, then its changes, as one endless stream of batches.
+//! SUBSCRIBE: a view's rows at one tick, then its changes, as one endless stream of batches. A query is followed as a
+//! materialized view of it that has no name and goes with the subscription; a row on which it fails ends it.
 //!
 //! Columns: `tidemark_tick` int8; with PROGRESS `tidemark_progressed` bool; `tidemark_diff` int8; then the view's own.
 //! A tick's retractions come before its inserts. A row with `tidemark_progressed` says that every change up to and
@@ -18,38 +19,46 @@ use engine::row_error::row_errors_schema;
 use engine::tick::subscription::{Ended, Span, Subscription};
 use engine::time::TickId;
 use engine::view::ViewScan;
-use sql::catalog::{Definition, Object};
-use sql::statement::{ObjectKind, Subscribe};
+use sql::catalog::{Catalog, Definition, Object};
+use sql::statement::{Followed, ObjectKind, Place, Subscribe};
 use sql::{SqlError, SqlState};
+use tokio_util::sync::CancellationToken;
 
+use super::view::{order_by_notice, plan_followed};
 use super::{Database, Reading, blocking};
 use crate::backend::Outcome;
 
 /// How often a quiet subscription says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The columns of a subscription.
+/// The columns of a relation that can be followed.
 ///
 /// # Errors
 /// 42P01 if there is no such view, 42809 if it is something else.
-pub(super) fn columns(subscribe: &Subscribe, reading: &Reading) -> Result<Vec<FieldRef>, SqlError> {
-    let own = match reading.catalog.view_of_errors(&subscribe.view) {
-        Some(_) => row_errors_schema().fields().to_vec(),
-        None => view_of(subscribe, reading).map_err(|error| error.at(subscribe.position))?.columns.clone(),
-    };
+fn relation_columns(relation: &Place, catalog: &Catalog) -> Result<Vec<FieldRef>, SqlError> {
+    match catalog.view_of_errors(&relation.name) {
+        Some(_) => Ok(row_errors_schema().fields().to_vec()),
+        None => {
+            let view = view_of(&relation.name, catalog).map_err(|error| error.at(relation.position))?;
+            Ok(view.columns.clone())
+        }
+    }
+}
+
+/// The columns of a subscription to what has the columns `own`.
+fn with_changes(subscribe: &Subscribe, own: &[FieldRef]) -> Vec<FieldRef> {
     let mut fields = vec![Arc::new(Field::new("tidemark_tick", DataType::Int64, false))];
     if subscribe.progress {
         fields.push(Arc::new(Field::new("tidemark_progressed", DataType::Boolean, false)));
     }
     fields.push(Arc::new(Field::new("tidemark_diff", DataType::Int64, true)));
     fields.extend(own.iter().map(|field| Arc::new(Field::as_ref(field).clone().with_nullable(true))));
-    Ok(fields)
+    fields
 }
 
-fn view_of<'a>(subscribe: &Subscribe, reading: &'a Reading) -> Result<&'a Arc<Object>, SqlError> {
-    let name = &subscribe.view;
+fn view_of<'a>(name: &str, catalog: &'a Catalog) -> Result<&'a Arc<Object>, SqlError> {
     let undefined = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
-    let object = reading.catalog.get(name).ok_or_else(undefined)?;
+    let object = catalog.get(name).ok_or_else(undefined)?;
     match &object.definition {
         Definition::MaterializedView(_) | Definition::Table(_) => Ok(object),
         _ => {
@@ -62,23 +71,71 @@ fn view_of<'a>(subscribe: &Subscribe, reading: &'a Reading) -> Result<&'a Arc<Ob
 }
 
 impl Database {
+    /// The columns of a subscription. Positions in errors count in `text`, the whole statement.
+    ///
+    /// # Errors
+    /// 42P01 if there is no such view, 42809 if it is something else; of a query, the binder's, and 0A000 for what cannot be
+    /// maintained.
+    pub(super) fn subscribe_columns(
+        &self,
+        subscribe: &Subscribe,
+        text: &str,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Vec<FieldRef>, SqlError> {
+        let own = match &subscribe.followed {
+            Followed::Relation(relation) => relation_columns(relation, catalog)?,
+            Followed::Query(query) => plan_followed(&self.session_state, catalog, query, text)?.columns,
+        };
+        Ok(with_changes(subscribe, &own))
+    }
+
     /// Starts a subscription.
     ///
     /// # Errors
-    /// As [`columns`]; 22023 for a tick that is not kept.
-    pub(super) async fn subscribe(&self, subscribe: &Subscribe, reading: &Reading) -> Result<Outcome, SqlError> {
-        let columns = columns(subscribe, reading)?;
-        let schema: SchemaRef = Arc::new(Schema::new(columns.clone()));
-        let (engine, view) = (self.engine.clone(), subscribe.view.clone());
+    /// As for [`subscribe_columns`](Self::subscribe_columns); 22023 for a tick that is not kept; of a query, what its first
+    /// rows report.
+    pub(super) async fn subscribe(
+        &self,
+        subscribe: &Subscribe,
+        text: &str,
+        reading: &Reading,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        let engine = self.engine.clone();
         let (from, up_to) = (subscribe.as_of.map(TickId), subscribe.up_to.map(TickId));
-        let subscription = blocking(move || engine.subscribe(&view, Span { from, until: up_to })).await?;
+        let span = Span { from, until: up_to };
+        let mut notices = Vec::new();
+        let (own, subscription) = match &subscribe.followed {
+            Followed::Relation(relation) => {
+                let own = relation_columns(relation, &reading.catalog)?;
+                let name = relation.name.clone();
+                (own, blocking(move || engine.subscribe(&name, span)).await?)
+            }
+            Followed::Query(query) => {
+                // What it reads must not be replaced between planning and joining.
+                let _changing = tokio::select! {
+                    changing = self.changing.lock() => changing,
+                    () = cancel.cancelled() => {
+                        return Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled"));
+                    }
+                };
+                let planned = plan_followed(&self.session_state, &self.catalog(), query, text)?;
+                notices = order_by_notice(query, "the changes of a query");
+                // The work stops when nobody waits for it any more, too.
+                let (cancel, dataflow) = (cancel.child_token(), planned.dataflow);
+                let _stop = cancel.clone().drop_guard();
+                let follow = move || engine.subscribe_query(&dataflow, span, &|| cancel.is_cancelled());
+                (planned.columns, blocking(follow).await?)
+            }
+        };
+        let columns = with_changes(subscribe, &own);
+        let schema: SchemaRef = Arc::new(Schema::new(columns.clone()));
         let start = subscription.snapshot().tick;
         if let Some(up_to) = up_to.filter(|up_to| *up_to < start) {
             let message = format!("UP TO TICK {up_to} is before tick {start}, where the subscription starts");
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
-        let rows = subscription.snapshot().view(&subscribe.view).filter(|_| subscribe.snapshot);
-        let rows = rows.map(|view| view.rows.scan(None));
+        let rows = subscription.rows().filter(|_| subscribe.snapshot).map(|rows| rows.scan(None));
         let (schema_of_all, progress) = (schema.clone(), subscribe.progress);
         let state = State { schema: schema_of_all, progress, rows, subscription, told: None, over: false };
         let batches = futures::stream::try_unfold(state, |mut state| async move {
@@ -86,7 +143,7 @@ impl Database {
             Ok(next.map(|batch| (batch, state)))
         });
         let stream: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
-        Ok(Outcome::rows(columns, stream))
+        Ok(Outcome { notices, ..Outcome::rows(columns, stream) })
     }
 }
 
@@ -129,7 +186,7 @@ impl State {
                     },
                 },
             };
-            let changes = next.map_err(ended)?;
+            let changes = next.map_err(|end| ended(end, self.subscription.is_of_query()))?;
             self.over = changes.last;
             if changes.deltas.is_empty() {
                 if self.progress && self.told < Some(changes.tick) {
@@ -194,8 +251,12 @@ impl State {
 }
 
 /// Why a subscription ended by itself, as the client hears it.
-fn ended(ended: Ended) -> SqlError {
+fn ended(ended: Ended, is_of_query: bool) -> SqlError {
     match ended {
+        // The view has no name that anybody knows.
+        Ended::Failed(_, error) if is_of_query => {
+            SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, super::system::failure(&error))
+        }
         Ended::Dropped(view) => SqlError::new(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("materialized view \"{view}\" was dropped"),

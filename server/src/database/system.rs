@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::catalog::TableProvider;
@@ -13,6 +14,8 @@ use datafusion::datasource::MemTable;
 use engine::Error;
 use engine::engine::Engine;
 use engine::ingest::reader::ReaderState;
+use engine::tick::building::Report;
+use engine::tick::temporary::title_of;
 use engine::time::Watermark;
 use sql::SqlError;
 use sql::catalog::{Definition, noun};
@@ -24,8 +27,8 @@ use super::Reading;
 pub const SCHEMA: &str = "tidemark";
 
 /// The tables' names.
-pub const TABLES: [&str; 7] =
-    ["sources", "source_partitions", "frontier", "materialized_views", "views", "relations", "ticks"];
+pub const TABLES: [&str; 8] =
+    ["sources", "source_partitions", "frontier", "materialized_views", "views", "relations", "ticks", "backfills"];
 
 /// The table of this name.
 pub fn table(name: &str, reading: &Reading, engine: &Engine) -> Option<Arc<dyn TableProvider>> {
@@ -37,6 +40,7 @@ pub fn table(name: &str, reading: &Reading, engine: &Engine) -> Option<Arc<dyn T
         "views" => views(reading),
         "relations" => relations(reading),
         "ticks" => ticks(engine),
+        "backfills" => backfills(engine),
         _ => return None,
     };
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).expect("a batch of its own schema");
@@ -250,6 +254,24 @@ fn relations(reading: &Reading) -> RecordBatch {
     Columns::default()
         .text("name", found.iter().map(|(name, _)| Some(name)))
         .text("kind", found.iter().map(|(_, kind)| Some(kind)))
+        .batch()
+}
+
+/// Views that are being built now, and how far they are; estimates follow the average pace so far.
+fn backfills(engine: &Engine) -> RecordBatch {
+    let found = engine.buildings();
+    let tenths = |value: f64| (value * 10.0).round() / 10.0;
+    let float = |value: fn(&Report) -> Option<f64>| {
+        found.iter().map(|report| value(report).map(tenths)).collect::<Float64Array>()
+    };
+    Columns::default()
+        .text("view", found.iter().map(|report| Some(title_of(&report.view).unwrap_or(&report.view))))
+        .bigint("rows_read", found.iter().map(|report| count(report.rows_read)))
+        .bigint("rows_to_read", found.iter().map(|report| count(report.rows_to_read)))
+        .add("percent", float(Report::percent))
+        .add("rows_per_second", float(Report::rows_per_second))
+        .add("seconds", float(|report| Some(report.elapsed.as_secs_f64())))
+        .add("seconds_left", float(Report::seconds_left))
         .batch()
 }
 

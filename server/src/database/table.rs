@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::dataflow::relation::RelationProperties;
 use engine::operator::state_bound::Growth;
 use engine::tick::table::RunningTable;
+use engine::view::BuiltIndexes;
 use sql::binder::Binder;
 use sql::catalog::{Definition, NewObject};
 use sql::statement::CreateTable;
@@ -13,6 +14,7 @@ use sql::{SqlError, SqlState};
 
 use super::Database;
 use super::change::{Addition, Change};
+use super::index::columns_of;
 use super::relations::{NoRelations, schema_of};
 use crate::backend::{Notice, Outcome};
 
@@ -25,7 +27,7 @@ impl Database {
         }
         catalog.check_free(&create.name, &[])?;
         self.check_defaults(create)?;
-        let table = RunningTable::try_new(schema_of(&create.columns), create.primary_key.clone())?;
+        let mut table = RunningTable::try_new(schema_of(&create.columns), create.primary_key.clone())?;
         let properties = RelationProperties {
             maintained: true,
             append_only: false,
@@ -42,6 +44,9 @@ impl Database {
             reads: BTreeSet::new(),
             properties: Some(Arc::new(properties)),
         });
+        if let Some(object) = next.get(&create.name) {
+            table.set_indexes(&columns_of(object), &BuiltIndexes::default())?;
+        }
         let mut outcome = Outcome::done(tag);
         if self.store.is_some() {
             let mut notice = Notice::new(format!("the rows of table \"{}\" are kept in memory alone", create.name));

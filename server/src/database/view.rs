@@ -16,11 +16,12 @@ use engine::dataflow::state::PlanState;
 use sql::binder::Binder;
 use sql::catalog::{Catalog, Definition, NewObject, Object, SOURCE_RELATIONS, noun};
 use sql::state_budget::StateBudget;
-use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, ObjectKind};
+use sql::statement::{CreateMaterializedView, CreateSource, CreateView, Drop, Emit, ObjectKind, OnError};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Addition, Change, Removal};
+use super::index::{check_indexes, columns_of};
 use super::relations::DeltaRelations;
 use super::{Database, blocking, source, state};
 use crate::backend::{Notice, Outcome};
@@ -48,13 +49,36 @@ pub fn plan_view(
     create: &CreateMaterializedView,
     text: &str,
 ) -> Result<PlannedView, SqlError> {
+    plan(state, catalog, (&create.query, &create.columns), text, (create.emit, create.on_error, create.max_state))
+}
+
+/// Plans a query that is followed: as a materialized view that fails where a SELECT would.
+///
+/// # Errors
+/// As for [`plan_view`].
+pub(super) fn plan_followed(
+    state: &SessionState,
+    catalog: &Arc<Catalog>,
+    query: &ast::Query,
+    text: &str,
+) -> Result<PlannedView, SqlError> {
+    plan(state, catalog, (query, &[]), text, (Emit::OnUpdate, OnError::Fail, None))
+}
+
+fn plan(
+    state: &SessionState,
+    catalog: &Arc<Catalog>,
+    (query, columns): (&ast::Query, &[String]),
+    text: &str,
+    (emit, on_error, max_state): (Emit, OnError, Option<StateBudget>),
+) -> Result<PlannedView, SqlError> {
     let relations = DeltaRelations::new(catalog.clone());
-    let plan = Binder::new(state, &relations).bind_view(&create.query, text, &create.columns)?;
-    let mut dataflow = sql::incremental::incremental(plan, create.emit, create.on_error)?;
+    let plan = Binder::new(state, &relations).bind_view(query, text, columns)?;
+    let mut dataflow = sql::incremental::incremental(plan, emit, on_error)?;
     let columns = dataflow.schema.fields().iter().cloned().collect();
     let state = PlanState::of(&dataflow)?;
     dataflow.rows = state.rows.growth;
-    dataflow.state_bytes_max = create.max_state.and_then(StateBudget::bytes);
+    dataflow.state_bytes_max = max_state.and_then(StateBudget::bytes);
     Ok(PlannedView { dataflow, columns, reads: relations.read(), state })
 }
 
@@ -109,7 +133,7 @@ impl Database {
             _ => catalog.check_free(&create.name, create.companions())?,
         }
         let planned = plan_view(&self.session_state, &catalog, create, text)?;
-        let mut notices = order_by_notice(&create.query);
+        let mut notices = order_by_notice(&create.query, "the rows of a materialized view");
         notices.extend(state::notice(create, &planned)?);
         check_no_circle(&catalog, &create.name, ObjectKind::MaterializedView, &planned.reads)?;
         let (kept, text) = state::kept(create, text)?;
@@ -121,6 +145,9 @@ impl Database {
             reads: planned.reads,
             properties: Some(Arc::new(planned.dataflow.properties())),
         });
+        if let Some(new) = next.get(&create.name) {
+            check_indexes(new)?;
+        }
         let mut dataflows = vec![(create.name.clone(), planned.dataflow)];
         if replaced.is_some() {
             dataflows.extend(self.rebuild_readers(&catalog, &mut next, &create.name)?);
@@ -128,9 +155,12 @@ impl Database {
         let (engine, cancel) = (self.engine.clone(), cancel.clone());
         let recovering = self.recovering.load(Ordering::Acquire);
         // Each is built over those before it, unseen like itself; if one fails, they all go again.
+        let indexes = |name: &String| next.get(name).map(|object| columns_of(object)).unwrap_or_default();
+        let dataflows: Vec<_> =
+            dataflows.into_iter().map(|(name, dataflow)| (indexes(&name), name, dataflow)).collect();
         let staged = blocking(move || {
-            let stage = |(name, dataflow): &(String, Dataflow)| {
-                match engine.stage_view(name, dataflow, &|| cancel.is_cancelled()) {
+            let stage = |(indexes, name, dataflow): &(Vec<Vec<usize>>, String, Dataflow)| {
+                let staged = match engine.stage_view(name, dataflow, &|| cancel.is_cancelled()) {
                     // It was over its budget before, or is now: that is no reason not to start.
                     Err(error) if recovering && error.kind() == ErrorKind::Limit => {
                         tracing::warn!(view = %name, %error, "a view comes back as one that has failed");
@@ -141,7 +171,11 @@ impl Database {
                         Err(engine::Error::new(ErrorKind::Limit, message).with_source(error))
                     }
                     staged => staged,
+                }?;
+                if !indexes.is_empty() {
+                    engine.set_indexes(name, indexes.clone())?;
                 }
+                Ok(staged)
             };
             dataflows.iter().map(stage).collect::<engine::Result<Vec<_>>>()
         })
@@ -366,7 +400,8 @@ fn changed_column(old: &[FieldRef], new: &[FieldRef]) -> Option<String> {
     })
 }
 
-fn order_by_notice(query: &ast::Query) -> Vec<Notice> {
+/// Says of a query's ORDER BY that it has no effect on `what`.
+pub(super) fn order_by_notice(query: &ast::Query, what: &str) -> Vec<Notice> {
     // With a LIMIT or DISTINCT ON it says which rows there are.
     let distinct_on = match query.body.as_ref() {
         ast::SetExpr::Select(select) => matches!(select.distinct, Some(ast::Distinct::On(_))),
@@ -376,7 +411,7 @@ fn order_by_notice(query: &ast::Query) -> Vec<Notice> {
     if query.order_by.is_none() || chooses {
         return vec![];
     }
-    let mut notice = Notice::new("the rows of a materialized view have no order: its ORDER BY has no effect");
+    let mut notice = Notice::new(format!("{what} have no order: its ORDER BY has no effect"));
     notice.message.hint = Some("put the ORDER BY into the SELECT that reads the view".into());
     vec![notice]
 }

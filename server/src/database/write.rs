@@ -2,23 +2,25 @@
 //! the table.
 //!
 //! ```text
-//! statement ─> query (sql::write) ─> rows ─> NOT NULL ─> deltas ─> Engine::write ─> the next tick, published
+//! statement ─> query (sql::write) ─> rows ─> NOT NULL ─> RETURNING ─> deltas ─> Engine::write ─> the next tick, published
 //! ```
 //! The engine holds the change against the table's rows as they are when it goes in. An INSERT is right or refused by
 //! that alone. A statement that depends on rows it read takes the lock `writing`, so that only INSERTs can come between its
 //! reading and its writing; where one does and it matters, the statement is run again at the newest tick.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows as ArrowRows, SortField};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast::Query;
 use engine::Error;
 use engine::delta::{Delta, Weights};
@@ -26,7 +28,7 @@ use engine::tick::table::WriteError;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Catalog, Definition, Object, noun};
 use sql::statement::{Conflict, CreateTable, Write, WriteAction};
-use sql::write::{self, COPIED, EXCLUDED, Rows};
+use sql::write::{self, COPIED, EXCLUDED, RETURNED, Rows};
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
@@ -35,17 +37,24 @@ use super::catalog_query::Asker;
 use super::query::{PlannedQuery, bind};
 use super::relations::{ReadRelations, schema_of};
 use super::{Database, Reading, block, blocking};
-use crate::backend::{BlockWrites, Outcome, Request, Settings};
+use crate::backend::{BlockWrites, Description, Outcome, Request, RowsTag, Settings, StatementResult};
 use crate::pg::text_of_row;
 
 /// How often a statement is run again because others wrote what it depends on.
 const ATTEMPTS_MAX: usize = 100;
 
 /// What a statement changes.
+#[derive(Default)]
 struct Change {
     deltas: Vec<Delta>,
-    /// The rows the client is told of.
-    rows: usize,
+    /// The rows the client is told of: those written, or deleted.
+    told: Vec<RecordBatch>,
+}
+
+impl Change {
+    fn rows(&self) -> usize {
+        self.told.iter().map(RecordBatch::num_rows).sum()
+    }
 }
 
 /// The statement's queries, planned at one reading.
@@ -56,8 +65,16 @@ struct Planned<'r> {
     query: PlannedQuery,
     /// What ON CONFLICT DO UPDATE makes of the rows there are.
     update: Option<Rows>,
+    returning: Option<Returning>,
     /// One type per parameter.
     parameters: Vec<DataType>,
+}
+
+/// A RETURNING clause.
+struct Returning {
+    query: Box<Query>,
+    /// The columns of what it gives.
+    columns: Vec<FieldRef>,
 }
 
 /// The relations of a statement, with rows that have a name in it alone.
@@ -81,7 +98,7 @@ impl Relations for WithRows<'_> {
 }
 
 impl Database {
-    /// The types of a writing statement's parameters.
+    /// The types of a writing statement's parameters, and the columns of what it returns.
     ///
     /// # Errors
     /// As for [`write`](Self::write), but for what its values do.
@@ -91,9 +108,11 @@ impl Database {
         request: &Request<'_>,
         reading: &Reading,
         asker: &Asker,
-    ) -> Result<Vec<DataType>, SqlError> {
+    ) -> Result<Description, SqlError> {
         let (object, table) = target(&reading.catalog, write)?;
-        Ok(self.plan_write(write, object, table, request, (reading, asker, None))?.parameters)
+        let planned = self.plan_write(write, object, table, request, (reading, asker, None))?;
+        let columns = planned.returning.map(|returning| returning.columns);
+        Ok(Description { parameters: planned.parameters, columns })
     }
 
     /// Runs a statement that writes to a table. Returns when the tick that holds the change is published. `copied` are the rows
@@ -134,14 +153,16 @@ impl Database {
             let reading = self.reading();
             let (object, table) = target(&reading.catalog, write)?;
             let planned = self.plan_write(write, object, table, request, (&reading, asker, copied.as_ref()))?;
-            let Change { deltas, rows } = self.change_of(write, &planned, request, &reading, &parameters).await?;
-            let done = || Outcome::done(tag(write, rows));
+            let change = self.change_of(write, &planned, request, &reading, &parameters).await?;
+            // Before anything is written: where RETURNING fails, nothing is.
+            let outcome = self.outcome(write, &planned, &change, (request, &reading, &parameters)).await?;
+            let deltas = change.deltas;
             if deltas.iter().all(Delta::is_empty) {
-                return Ok(done());
+                return Ok(outcome);
             }
             let (engine, name) = (self.engine.clone(), write.table.name.clone());
             match blocking(move || Ok(engine.write(vec![(name, deltas)]))).await?.map_err(|(_, error)| error) {
-                Ok(()) => return Ok(done()),
+                Ok(()) => return Ok(outcome),
                 // The key came after the rows were read.
                 Err(WriteError::Duplicate { .. }) if conflict.is_some() && self.has_changed(&object.name, &reading) => {
                 }
@@ -165,8 +186,9 @@ impl Database {
     ) -> Result<Outcome, SqlError> {
         let (object, table) = target(&reading.catalog, write)?;
         let planned = self.plan_write(write, object, table, request, (reading, asker, copied))?;
-        let Change { deltas, rows } = self.change_of(write, &planned, request, reading, parameters).await?;
-        let own = reading.own.with(object, reading, &deltas)?;
+        let change = self.change_of(write, &planned, request, reading, parameters).await?;
+        let outcome = self.outcome(write, &planned, &change, (request, reading, parameters)).await?;
+        let own = reading.own.with(object, reading, &change.deltas)?;
         if let Some(change) = own.change_of(&object.name) {
             let (name, change) = (object.name.clone(), change.clone());
             let engine = self.engine.clone();
@@ -179,7 +201,66 @@ impl Database {
             }
         }
         block.put(Arc::new(own));
-        Ok(Outcome::done(tag(write, rows)))
+        Ok(outcome)
+    }
+
+    /// What the client is told of a change: how many rows, and with RETURNING which.
+    async fn outcome(
+        &self,
+        write: &Write,
+        planned: &Planned<'_>,
+        change: &Change,
+        (request, reading, parameters): (&Request<'_>, &Reading, &[ScalarValue]),
+    ) -> Result<Outcome, SqlError> {
+        let word = tag(write);
+        let Some(Returning { query, .. }) = &planned.returning else {
+            return Ok(Outcome::done(match write.action {
+                WriteAction::Truncate => word.to_owned(),
+                _ => format!("{word} {}", change.rows()),
+            }));
+        };
+        let schema = schema_of(&planned.object.columns);
+        let told = concat_batches(&schema, &change.told).map_err(Error::from)?;
+        let told = Arc::new(MemTable::try_new(schema, vec![vec![told]])?);
+        let types: Vec<_> = planned.parameters.iter().cloned().map(Some).collect();
+        let query = self.bind_returning(query, request, reading, (&types, told))?;
+        let rows = self.collect(&query, parameters, request.cancel).await?;
+        let schema = Arc::new(query.plan.schema().as_arrow().clone());
+        let stream = futures::stream::iter(rows.into_iter().map(Ok));
+        let stream = Box::pin(RecordBatchStreamAdapter::new(schema, stream));
+        let result = StatementResult::Rows { columns: query.columns, stream, tag: RowsTag::Counted(word) };
+        Ok(Outcome { notices: Vec::new(), result })
+    }
+
+    /// Binds a RETURNING clause over the rows it is about.
+    ///
+    /// # Errors
+    /// The binder's; 42803, 42P20 for what is not of one row.
+    fn bind_returning(
+        &self,
+        query: &Query,
+        request: &Request<'_>,
+        reading: &Reading,
+        (types, rows): (&[Option<DataType>], Arc<dyn TableProvider>),
+    ) -> Result<PlannedQuery, SqlError> {
+        let relations = WithRows { own: ReadRelations::new(reading, &self.engine), name: RETURNED, rows };
+        let bound = bind(&self.session_state, &relations, query, &request.statement.text, types)?;
+        let mut node = &bound.plan;
+        loop {
+            let refused = match node {
+                LogicalPlan::Aggregate(_) => Some((SqlState::GROUPING_ERROR, "aggregate functions")),
+                LogicalPlan::Window(_) => Some((SqlState::WINDOWING_ERROR, "window functions")),
+                LogicalPlan::Unnest(_) => Some((SqlState::FEATURE_NOT_SUPPORTED, "set-returning functions")),
+                _ => None,
+            };
+            if let Some((state, what)) = refused {
+                return Err(SqlError::new(state, format!("{what} are not allowed in RETURNING")));
+            }
+            match node.inputs().as_slice() {
+                [input] => node = input,
+                _ => return Ok(bound),
+            }
+        }
     }
 
     /// True if a table has changed since a reading.
@@ -226,7 +307,22 @@ impl Database {
                 update = Some(rows);
             }
         }
-        Ok(Planned { object: object.clone(), table, rows, query, update, parameters })
+        let mut returning = None;
+        if let Some(items) = &write.returning {
+            let query = write::returning(write, items)?;
+            let mut mentioned = write::parameters(rows.source.as_ref());
+            mentioned.extend(update.iter().flat_map(|update| write::parameters(update.source.as_ref())));
+            let known = |n: usize| match mentioned.contains(&n) {
+                true => parameters.get(n).cloned(),
+                false => types.get(n).cloned().flatten(),
+            };
+            let known: Vec<_> = (0..parameters.len().max(types.len())).map(known).collect();
+            let none = Arc::new(EmptyTable::new(schema_of(&table.columns)));
+            let bound = self.bind_returning(&query, request, reading, (&known, none))?;
+            parameters = bound.parameters;
+            returning = Some(Returning { query, columns: bound.columns });
+        }
+        Ok(Planned { object: object.clone(), table, rows, query, update, returning, parameters })
     }
 
     fn bind_conflicting(
@@ -262,10 +358,7 @@ impl Database {
                 let batches =
                     found.iter().map(|batch| check(typed(batch, 0, &schema)?)).collect::<Result<Vec<_>, _>>()?;
                 match conflict {
-                    None => {
-                        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-                        Ok(Change { deltas: batches.into_iter().map(Delta::inserts).collect(), rows })
-                    }
+                    None => Ok(Change { deltas: batches.iter().cloned().map(Delta::inserts).collect(), told: batches }),
                     Some(conflict) => {
                         let proposed = concat_batches(&schema, &batches).map_err(Error::from)?;
                         self.upsert(conflict, planned, proposed, (request, reading, parameters)).await
@@ -273,17 +366,18 @@ impl Database {
                 }
             }
             WriteAction::Update { .. } => {
-                let mut change = Change { deltas: Vec::new(), rows: 0 };
+                let mut change = Change::default();
                 for batch in &found {
                     update_rows(&mut change, batch, &planned.rows, &schema, &check)?;
                 }
                 Ok(change)
             }
             WriteAction::Delete { .. } | WriteAction::Truncate => {
-                let mut change = Change { deltas: Vec::new(), rows: 0 };
+                let mut change = Change::default();
                 for batch in &found {
-                    change.rows += batch.num_rows();
-                    change.deltas.push(retracted(check(typed(batch, 0, &schema)?)?));
+                    let gone = check(typed(batch, 0, &schema)?)?;
+                    change.deltas.push(retracted(gone.clone()));
+                    change.told.push(gone);
                 }
                 Ok(change)
             }
@@ -301,8 +395,7 @@ impl Database {
     ) -> Result<Change, SqlError> {
         let table = planned.table;
         if table.primary_key.is_empty() {
-            let rows = proposed.num_rows();
-            return Ok(Change { deltas: vec![Delta::inserts(proposed)], rows });
+            return Ok(Change { deltas: vec![Delta::inserts(proposed.clone())], told: vec![proposed] });
         }
         let keys = Keys::new(table)?;
         let wanted = keys.of(&proposed)?;
@@ -317,7 +410,7 @@ impl Database {
         let free = |row: usize| !present.contains(wanted.row(row).data());
         let comes: BooleanArray = (0..proposed.num_rows()).map(|row| Some(is_first[row] && free(row))).collect();
         let coming = filter_record_batch(&proposed, &comes).map_err(Error::from)?;
-        let mut change = Change { rows: coming.num_rows(), deltas: vec![Delta::inserts(coming)] };
+        let mut change = Change { deltas: vec![Delta::inserts(coming.clone())], told: vec![coming] };
         let Some(update) = &planned.update else { return Ok(change) };
         debug_assert!(conflict.update.is_some());
         if is_first.contains(&false) {
@@ -336,8 +429,20 @@ impl Database {
         let query = self.bind_conflicting(update, table, request, reading, (&types, Arc::new(excluded)))?;
         let schema = schema_of(&planned.object.columns);
         let check = |batch: RecordBatch| checked(batch, table, request.settings);
+        let place: HashMap<&[u8], usize> = (0..proposed.num_rows()).map(|row| (wanted.row(row).data(), row)).collect();
+        // The place among the proposed rows of each row the client is told of.
+        let mut places: Vec<usize> = (0..proposed.num_rows()).filter(|row| comes.value(*row)).collect();
         for batch in self.collect(&query, parameters, request.cancel).await? {
+            let there = keys.of(&typed(&batch, 0, &schema)?)?;
+            places.extend((0..batch.num_rows()).filter_map(|row| place.get(there.row(row).data())));
             update_rows(&mut change, &batch, update, &schema, &check)?;
+        }
+        if planned.returning.is_some() {
+            let told = concat_batches(&schema, &change.told).map_err(Error::from)?;
+            debug_assert_eq!(told.num_rows(), places.len());
+            let mut order: Vec<u32> = (0..told.num_rows() as u32).collect();
+            order.sort_by_key(|row| places.get(*row as usize));
+            change.told = vec![take_record_batch(&told, &UInt32Array::from(order)).map_err(Error::from)?];
         }
         Ok(change)
     }
@@ -388,12 +493,13 @@ fn target<'c>(catalog: &'c Catalog, write: &Write) -> Result<(&'c Arc<Object>, &
     }
 }
 
-fn tag(write: &Write, rows: usize) -> String {
+/// The command tag, but for the number of rows.
+fn tag(write: &Write) -> &'static str {
     match write.action {
-        WriteAction::Insert { .. } => format!("INSERT 0 {rows}"),
-        WriteAction::Update { .. } => format!("UPDATE {rows}"),
-        WriteAction::Delete { .. } => format!("DELETE {rows}"),
-        WriteAction::Truncate => "TRUNCATE TABLE".into(),
+        WriteAction::Insert { .. } => "INSERT 0",
+        WriteAction::Update { .. } => "UPDATE",
+        WriteAction::Delete { .. } => "DELETE",
+        WriteAction::Truncate => "TRUNCATE TABLE",
     }
 }
 
@@ -445,9 +551,9 @@ fn update_rows(
         columns[target] = cast(batch.column(width + n), data_type).map_err(Error::from)?;
     }
     let new = check(RecordBatch::try_new(old.schema(), columns).map_err(Error::from)?)?;
-    change.rows += batch.num_rows();
     change.deltas.push(retracted(check(old)?));
-    change.deltas.push(Delta::inserts(new));
+    change.deltas.push(Delta::inserts(new.clone()));
+    change.told.push(new);
     Ok(())
 }
 

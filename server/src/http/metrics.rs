@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use engine::engine::Engine;
+use engine::tick::temporary::title_of;
 use engine::view::TickStats;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -79,6 +80,9 @@ pub struct Metrics {
     state_bytes: GaugeFamily<ViewLabel>,
     view_failed: GaugeFamily<ViewLabel>,
     rows_left_out: GaugeFamily<ViewLabel>,
+    backfill_read: GaugeFamily<ViewLabel>,
+    backfill_rows: GaugeFamily<ViewLabel>,
+    backfill_left: GaugeFamily<ViewLabel>,
     sessions: Gauge,
     statements: Counter,
     statement_errors: Counter,
@@ -112,6 +116,9 @@ impl Metrics {
             state_bytes: Family::default(),
             view_failed: Family::default(),
             rows_left_out: Family::default(),
+            backfill_read: Family::default(),
+            backfill_rows: Family::default(),
+            backfill_left: Family::default(),
             sessions: Gauge::default(),
             statements: Counter::default(),
             statement_errors: Counter::default(),
@@ -142,6 +149,10 @@ impl Metrics {
         r.register("view_failed", "1 if the view has failed", self.view_failed.clone());
         let help = "Rows that the view leaves out because an expression failed on them";
         r.register("view_rows_left_out", help, self.rows_left_out.clone());
+        r.register("backfill_rows_read", "Rows that a view being built has read", self.backfill_read.clone());
+        r.register("backfill_rows", "Rows that a view being built has to read", self.backfill_rows.clone());
+        let help = "How long a view being built has still to read at its pace so far";
+        r.register_with_unit("backfill_left", help, seconds(), self.backfill_left.clone());
         r.register("sessions", "Sessions open", self.sessions.clone());
         r.register("statements", "Statements executed", self.statements.clone());
         r.register("statement_errors", "Statements that ended with an error", self.statement_errors.clone());
@@ -180,8 +191,19 @@ impl Metrics {
         }
         self.watermark.clear();
         self.source_up.clear();
+        for family in [&self.backfill_read, &self.backfill_rows, &self.backfill_left] {
+            family.clear();
+        }
+        for report in self.engine.buildings() {
+            let label = ViewLabel { view: title_of(&report.view).unwrap_or(&report.view).to_owned() };
+            self.backfill_read.get_or_create(&label).set(report.rows_read as f64);
+            self.backfill_rows.get_or_create(&label).set(report.rows_to_read as f64);
+            if let Some(seconds) = report.seconds_left() {
+                self.backfill_left.get_or_create(&label).set(seconds);
+            }
+        }
         for (name, view) in &snapshot.views {
-            let label = ViewLabel { view: name.clone() };
+            let label = ViewLabel { view: title_of(name).unwrap_or(name).to_owned() };
             self.view_rows.get_or_create(&label).set(view.num_rows() as f64);
             self.view_bytes.get_or_create(&label).set(view.view_bytes as f64);
             self.state_bytes.get_or_create(&label).set(view.state_bytes as f64);

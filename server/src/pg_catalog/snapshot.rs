@@ -32,6 +32,23 @@ pub struct Contents {
     pub roles: Vec<Role>,
     /// Sources, views and materialized views, in any order.
     pub relations: Vec<Relation>,
+    /// The indexes on them.
+    pub indexes: Vec<Index>,
+}
+
+/// An index.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// Its OID.
+    pub oid: u32,
+    /// Its name; it is in the schema of what it is on.
+    pub name: String,
+    /// The OID of what it is on.
+    pub relation: u32,
+    /// Its columns, by their numbers there, from 1.
+    pub columns: Vec<u16>,
+    /// It is a primary key's.
+    pub is_primary: bool,
 }
 
 /// A schema.
@@ -185,6 +202,23 @@ impl CatalogSnapshot {
         Some(&self.contents.relations[*at])
     }
 
+    /// The indexes.
+    pub fn indexes(&self) -> &[Index] {
+        &self.contents.indexes
+    }
+
+    /// The index with this OID, and what it is on.
+    pub fn index(&self, oid: u32) -> Option<(&Index, &Relation)> {
+        let index = self.contents.indexes.iter().find(|index| index.oid == oid)?;
+        Some((index, self.relation(index.relation)?))
+    }
+
+    /// The columns of an index.
+    pub fn index_columns(&self, index: &Index) -> Vec<FieldRef> {
+        let columns = self.relation(index.relation).map_or(&[][..], |relation| &relation.columns);
+        index.columns.iter().filter_map(|number| columns.get(usize::from(*number).checked_sub(1)?).cloned()).collect()
+    }
+
     /// All schemas as (OID, name, comment).
     pub fn schemas(&self) -> Vec<(u32, &str, Option<&str>)> {
         let born = [
@@ -210,19 +244,28 @@ impl CatalogSnapshot {
     /// (schema, name) of any relation, the system's own too.
     pub fn qualified_name(&self, oid: u32) -> Option<(&str, &str)> {
         let own = || system::by_oid(oid).map(|relation| (relation.schema, relation.name));
-        self.relation(oid).map(|relation| (relation.schema.as_str(), relation.name.as_str())).or_else(own)
+        let index = || self.index(oid).map(|(index, relation)| (relation.schema.as_str(), index.name.as_str()));
+        self.relation(oid)
+            .map(|relation| (relation.schema.as_str(), relation.name.as_str()))
+            .or_else(index)
+            .or_else(own)
     }
 
     /// The OID of a relation, the system's own too.
     pub fn relation_oid(&self, schema: &str, name: &str) -> Option<u32> {
         let own = || system::find(schema, name).map(|relation| relation.oid).filter(|oid| *oid != 0);
-        self.relation_named(schema, name).map(|relation| relation.oid).or_else(own)
+        let is_it = |index: &&Index| {
+            index.name == name && self.relation(index.relation).is_some_and(|relation| relation.schema == schema)
+        };
+        let index = || self.contents.indexes.iter().find(is_it).map(|index| index.oid);
+        self.relation_named(schema, name).map(|relation| relation.oid).or_else(index).or_else(own)
     }
 
     /// The columns of any relation in order, with the `PG_TYPE` of their types.
     pub fn columns(&self, oid: u32) -> Option<Vec<FieldRef>> {
         let own = || system::by_oid(oid).map(|relation| relation.arrow.fields().iter().cloned().collect());
-        self.relation(oid).map(|relation| relation.columns.clone()).or_else(own)
+        let index = || self.index(oid).map(|(index, _)| self.index_columns(index));
+        self.relation(oid).map(|relation| relation.columns.clone()).or_else(index).or_else(own)
     }
 
     /// The built table, made by `build` the first time.

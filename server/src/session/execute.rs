@@ -517,6 +517,8 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
         Statement::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         Statement::CreateView(_) => "CREATE VIEW",
         Statement::CreateTable(_) => "CREATE TABLE",
+        Statement::CreateIndex(_) => "CREATE INDEX",
+        Statement::DropIndex(_) => "DROP INDEX",
         Statement::Drop(drop) => match drop.kind {
             ObjectKind::Source => "DROP SOURCE",
             ObjectKind::MaterializedView => "DROP MATERIALIZED VIEW",

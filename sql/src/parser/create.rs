@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
 use super::script::Chunk;
-use super::{refusal, source, table, view};
+use super::{index, refusal, source, table, view};
 use crate::statement::Statement;
 use crate::{SqlError, SqlState};
 
@@ -31,6 +31,12 @@ pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
     }
     if cursor.peek_word("view") {
         return Ok(Statement::CreateView(Box::new(view::plain(chunk, or_replace)?)));
+    }
+    if cursor.peek_word("index") && or_replace {
+        return Err(cursor.syntax_error());
+    }
+    if cursor.word("index") {
+        return Ok(Statement::CreateIndex(Box::new(index::create(&mut cursor)?)));
     }
     Err(refusal::create(&cursor))
 }

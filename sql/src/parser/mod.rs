@@ -14,6 +14,7 @@ mod cursor;
 mod data_type;
 mod dialect;
 mod envelope;
+mod index;
 pub mod limits;
 mod object;
 mod options;

@@ -6,13 +6,16 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, fold};
 use super::script::Chunk;
-use super::{query, refusal, session, view};
+use super::{index, query, refusal, session, view};
 use crate::statement::{Drop, Explain, ExplainTarget, ObjectKind, ShowObjects, Statement};
 use crate::{SqlError, SqlState};
 
 /// `DROP SOURCE | TABLE | VIEW | MATERIALIZED VIEW [IF EXISTS] name, … [CASCADE | RESTRICT]`.
 pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     cursor.expect_word("drop")?;
+    if cursor.word("index") {
+        return Ok(Statement::DropIndex(index::drop(cursor)?));
+    }
     let kind = if cursor.words(&["materialized", "view"]) {
         ObjectKind::MaterializedView
     } else {
@@ -65,7 +68,8 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
         cursor.expect_end()?;
         return Ok(Statement::ShowCreate { kind, name });
     }
-    let objects: [(&[&str], ShowObjects); 5] = [
+    let objects: [(&[&str], ShowObjects); 6] = [
+        (&["backfills"], ShowObjects::Backfills),
         (&["sources"], ShowObjects::Sources),
         (&["tables"], ShowObjects::Tables),
         (&["views"], ShowObjects::Views),

@@ -40,7 +40,7 @@ const STATEMENTS: [(&[&str], &str); 29] = [
 const WRITES: &str = "INSERT, UPDATE, DELETE and TRUNCATE write to tables, as statements of their own.";
 
 /// Kinds of object, the longer ones first, with a hint for CREATE.
-const KINDS: [(&[&str], &str); 34] = [
+const KINDS: [(&[&str], &str); 33] = [
     (&["global", "temporary", "table"], TABLES),
     (&["global", "temp", "table"], TABLES),
     (&["local", "temporary", "table"], TABLES),
@@ -54,8 +54,7 @@ const KINDS: [(&[&str], &str); 34] = [
     (&["temporary", "view"], "Use CREATE VIEW."),
     (&["temp", "view"], "Use CREATE VIEW."),
     (&["recursive", "view"], ""),
-    (&["unique", "index"], INDEXES),
-    (&["index"], INDEXES),
+    (&["unique", "index"], "CREATE INDEX has no say in what rows there are; a table's PRIMARY KEY is unique."),
     (&["sink"], ""),
     (&["connection"], "Give the connection's options in CREATE SOURCE … WITH (…)."),
     (&["secret"], ""),
@@ -78,7 +77,6 @@ const KINDS: [(&[&str], &str); 34] = [
 ];
 
 const TABLES: &str = "Use CREATE TABLE, and CREATE SOURCE to read a topic.";
-const INDEXES: &str = "A materialized view needs no index.";
 
 /// True at the beginning of a statement that is refused by name.
 pub(crate) fn is_known(cursor: &Cursor<'_>) -> bool {

@@ -12,24 +12,26 @@ use super::cursor::{Cursor, is_word};
 use super::query;
 use super::script::Chunk;
 use crate::interval::Interval;
-use crate::statement::{Parsed, Statement, Subscribe, Verify, Wait};
+use crate::statement::{Followed, Parsed, Place, Statement, Subscribe, Verify, Wait};
 use crate::{SqlError, SqlState};
 
-/// `SUBSCRIBE [TO] view [AS OF [TICK] n] [UP TO [TICK] n] [WITH (SNAPSHOT [= bool], PROGRESS [= bool])]`, the clauses in
-/// any order.
+/// `SUBSCRIBE [TO] { view | (query) } [AS OF [TICK] n] [UP TO [TICK] n] [WITH (SNAPSHOT [= bool], PROGRESS [= bool])]`, the
+/// clauses in any order.
 pub(crate) fn statement(cursor: &mut Cursor<'_>) -> Result<Subscribe, SqlError> {
     cursor.expect_word("subscribe")?;
     // `subscribe to` alone means a view called to.
     if *cursor.peek_nth(1) != Token::EOF && !is_word(cursor.peek_nth(1), "with") {
         cursor.word("to");
     }
-    if *cursor.peek() == Token::LParen {
-        return Err(SqlError::unsupported("SUBSCRIBE to a query is not supported")
-            .hint("Create a materialized view of the query and subscribe to that.")
-            .at(cursor.position()));
-    }
-    let (view, position) = cursor.object_name()?;
-    let mut subscribe = Subscribe { view, position, snapshot: true, progress: false, as_of: None, up_to: None };
+    let followed = if cursor.token(&Token::LParen) {
+        let query = query::parse(cursor)?;
+        cursor.expect_token(&Token::RParen)?;
+        Followed::Query(query)
+    } else {
+        let (name, position) = cursor.object_name()?;
+        Followed::Relation(Place { name, position })
+    };
+    let mut subscribe = Subscribe { followed, snapshot: true, progress: false, as_of: None, up_to: None };
     while !cursor.at_end() {
         let at = cursor.position();
         let twice = |given: bool| match given {
@@ -44,6 +46,12 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>) -> Result<Subscribe, SqlError> 
             subscribe.up_to = Some(tick(cursor)?);
         } else if cursor.word("with") {
             cursor.list(|cursor| option(cursor, &mut subscribe))?;
+        } else if cursor.peek_word("envelope") {
+            return Err(SqlError::unsupported("ENVELOPE in SUBSCRIBE is not supported")
+                .hint("Every change comes as a row with tidemark_diff.")
+                .at(at));
+        } else if cursor.peek_words(&["within", "timestamp"]) {
+            return Err(SqlError::unsupported("WITHIN TIMESTAMP ORDER BY is not supported").at(at));
         } else {
             return Err(cursor.syntax_error());
         }

@@ -49,12 +49,11 @@ fn truncate(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     }
     cursor.expect_end()?;
     let table = Place { name: table, position };
-    Ok(Statement::Write(Box::new(Write { table, alias: None, action: WriteAction::Truncate })))
+    Ok(Statement::Write(Box::new(Write { table, alias: None, action: WriteAction::Truncate, returning: None })))
 }
 
 fn insert(cursor: &Cursor<'_>, insert: ast::Insert) -> Result<Write, SqlError> {
     refuse(&[
-        (insert.returning.is_some(), "RETURNING"),
         (
             insert.or.is_some() || insert.ignore || insert.replace_into || insert.overwrite,
             "INSERT OR, IGNORE or OVERWRITE",
@@ -76,7 +75,7 @@ fn insert(cursor: &Cursor<'_>, insert: ast::Insert) -> Result<Write, SqlError> {
     };
     let alias = insert.table_alias.map(|alias| fold(&alias.alias));
     let action = WriteAction::Insert { columns, source: insert.source, conflict };
-    Ok(Write { table: table(cursor, name)?, alias, action })
+    Ok(Write { table: table(cursor, name)?, alias, action, returning: insert.returning })
 }
 
 fn conflict(cursor: &Cursor<'_>, on: ast::OnConflict) -> Result<Conflict, SqlError> {
@@ -101,7 +100,6 @@ fn conflict(cursor: &Cursor<'_>, on: ast::OnConflict) -> Result<Conflict, SqlErr
 
 fn update(cursor: &Cursor<'_>, update: ast::Update) -> Result<Write, SqlError> {
     refuse(&[
-        (update.returning.is_some(), "RETURNING"),
         (update.from.is_some(), "UPDATE … FROM"),
         (!update.table.joins.is_empty(), "UPDATE of a join"),
         (update.or.is_some() || update.output.is_some(), "this form of UPDATE"),
@@ -109,12 +107,12 @@ fn update(cursor: &Cursor<'_>, update: ast::Update) -> Result<Write, SqlError> {
     ])?;
     let (table, alias) = target(cursor, &update.table.relation)?;
     let assigned = assigned(cursor, update.assignments)?;
-    Ok(Write { table, alias, action: WriteAction::Update { assigned, selection: update.selection } })
+    let action = WriteAction::Update { assigned, selection: update.selection };
+    Ok(Write { table, alias, action, returning: update.returning })
 }
 
 fn delete(cursor: &Cursor<'_>, delete: ast::Delete) -> Result<Write, SqlError> {
     refuse(&[
-        (delete.returning.is_some(), "RETURNING"),
         (delete.using.is_some(), "DELETE … USING"),
         (!delete.tables.is_empty() || delete.output.is_some(), "this form of DELETE"),
         (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY and LIMIT in DELETE"),
@@ -127,7 +125,8 @@ fn delete(cursor: &Cursor<'_>, delete: ast::Delete) -> Result<Write, SqlError> {
     };
     refuse(&[(!joins.is_empty(), "DELETE from a join")])?;
     let (table, alias) = target(cursor, relation)?;
-    Ok(Write { table, alias, action: WriteAction::Delete { selection: delete.selection } })
+    let action = WriteAction::Delete { selection: delete.selection };
+    Ok(Write { table, alias, action, returning: delete.returning })
 }
 
 fn target(cursor: &Cursor<'_>, relation: &ast::TableFactor) -> Result<(Place, Option<String>), SqlError> {

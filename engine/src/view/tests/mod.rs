@@ -2,6 +2,7 @@
 
 mod bytes;
 mod differential;
+mod indexes;
 mod measure;
 mod provider;
 mod publishing;

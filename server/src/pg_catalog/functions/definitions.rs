@@ -3,8 +3,9 @@
 use datafusion::error::Result;
 
 use super::{Call, Definition, stable};
+use crate::pg_catalog::names::quote_identifier;
 use crate::pg_catalog::rows::Cell;
-use crate::pg_catalog::tables::{FunctionRow, function_rows};
+use crate::pg_catalog::tables::{self, FunctionRow, function_rows};
 use crate::pg_catalog::types;
 
 pub(super) static LIST: [Definition; 16] = [
@@ -18,7 +19,19 @@ pub(super) static LIST: [Definition; 16] = [
     }),
     // A default's stored form is its text.
     stable("pg_get_expr", "text", |call| Ok(call.argument(0).clone())),
-    stable("pg_get_indexdef", "text", |_| Ok(Cell::Null)),
+    stable("pg_get_indexdef", "text", |call| {
+        let snapshot = call.catalog.snapshot();
+        let Some((index, on)) = snapshot.index(call.oid(0)) else { return Ok(Cell::Null) };
+        let column = call.argument(1).int().unwrap_or(0);
+        Ok(match usize::try_from(column) {
+            Ok(0) => tables::indexdef(snapshot, index, on).into(),
+            // One column alone.
+            Ok(column) => {
+                snapshot.index_columns(index).get(column - 1).map(|column| quote_identifier(column.name())).into()
+            }
+            Err(_) => Cell::Null,
+        })
+    }),
     stable("pg_get_constraintdef", "text", |_| Ok(Cell::Null)),
     stable("pg_get_triggerdef", "text", |_| Ok(Cell::Null)),
     stable("pg_get_partkeydef", "text", |_| Ok(Cell::Null)),

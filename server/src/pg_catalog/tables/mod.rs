@@ -5,6 +5,7 @@
 
 mod dependencies;
 mod functions;
+mod indexes;
 mod information_schema;
 mod relations;
 mod roles;
@@ -20,6 +21,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 
 pub(super) use functions::{FunctionRow, function_rows};
+pub(super) use indexes::indexdef;
 
 use super::rows::Rows;
 use super::session::SessionFacts;
@@ -73,6 +75,8 @@ fn rows(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result
         "pg_class" => relations::pg_class(snapshot, relation),
         "pg_attribute" => relations::pg_attribute(snapshot, relation),
         "pg_namespace" => relations::pg_namespace(snapshot, relation),
+        "pg_index" => indexes::pg_index(snapshot, relation),
+        "pg_indexes" => indexes::pg_indexes(snapshot, relation),
         "pg_tables" => relations::pg_tables(snapshot, relation),
         "pg_views" => relations::pg_views(snapshot, relation),
         "pg_matviews" => relations::pg_matviews(snapshot, relation),

@@ -9,12 +9,15 @@ use crate::pg_catalog::snapshot::{BOOTSTRAP_ROLE, CatalogSnapshot, Relation, Rel
 use crate::pg_catalog::system::{self, SystemRelation};
 use crate::pg_catalog::types::{self, type_of};
 
+/// OID of the access method of every index.
+const BTREE: u32 = 403;
+
 /// Bytes of a page, the unit of `relpages`.
 const PAGE_BYTES: u64 = 8192;
 
 pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
     let columns = ["oid", "relname", "relnamespace", "relkind", "relowner", "relnatts", "relhasrules", "relreplident"];
-    let mut rows = Rows::new(relation, &[&columns[..], &["relpages", "reltuples"]].concat());
+    let mut rows = Rows::new(relation, &[&columns[..], &["relpages", "reltuples", "relhasindex", "relam"]].concat());
     for own in system::relations() {
         rows.push([
             own.oid.into(),
@@ -27,6 +30,24 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             "n".into(),
             0.into(),
             0.into(),
+            false.into(),
+            0.into(),
+        ]);
+    }
+    for (index, on) in snapshot.indexes().iter().filter_map(|index| snapshot.index(index.oid)) {
+        rows.push([
+            index.oid.into(),
+            (&index.name).into(),
+            snapshot.schema_oid(&on.schema).into(),
+            "i".into(),
+            BOOTSTRAP_ROLE.into(),
+            (index.columns.len() as i32).into(),
+            false.into(),
+            "n".into(),
+            0.into(),
+            (on.rows.unwrap_or(0) as f64).into(),
+            false.into(),
+            BTREE.into(),
         ]);
     }
     for user in snapshot.relations() {
@@ -41,6 +62,8 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             if user.kind == RelationKind::View { "n" } else { "d" }.into(),
             (user.bytes.unwrap_or(0).div_ceil(PAGE_BYTES) as i64).into(),
             (user.rows.unwrap_or(0) as f64).into(),
+            snapshot.indexes().iter().any(|index| index.relation == user.oid).into(),
+            0.into(),
         ]);
     }
     rows.finish()
@@ -73,6 +96,9 @@ pub(super) fn pg_attribute(snapshot: &CatalogSnapshot, relation: &'static System
     }
     for user in snapshot.relations() {
         user.columns.iter().enumerate().for_each(|(at, field)| push(user.oid, at, field));
+    }
+    for index in snapshot.indexes() {
+        snapshot.index_columns(index).iter().enumerate().for_each(|(at, field)| push(index.oid, at, field));
     }
     rows.finish()
 }

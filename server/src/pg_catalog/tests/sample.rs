@@ -121,6 +121,7 @@ pub(super) fn contents() -> Contents {
             Role { login: false, ..role(16391, "analysts", false, Vec::new()) },
         ],
         relations: vec![hot, bids, recent, per_minute, ticks],
+        indexes: Vec::new(),
     }
 }
 

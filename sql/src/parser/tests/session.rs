@@ -115,7 +115,7 @@ fn statements_we_lack_are_refused_by_name() {
         ("ALTER INDEX i RENAME TO j", "ALTER is not supported"),
         ("REFRESH MATERIALIZED VIEW v", "REFRESH MATERIALIZED VIEW is not supported"),
         ("GRANT SELECT ON t TO u", "GRANT is not supported"),
-        ("CREATE INDEX i ON t (a)", "CREATE INDEX is not supported"),
+        ("CREATE UNIQUE INDEX i ON t (a)", "CREATE UNIQUE INDEX is not supported"),
         ("CREATE SINK s FROM v WITH (connector = 'kafka')", "CREATE SINK is not supported"),
         ("CREATE SCHEMA s", "CREATE SCHEMA is not supported"),
         ("CREATE USER u WITH PASSWORD 'x'", "CREATE USER is not supported"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::statement::{Subscribe, Wait};
+use crate::statement::{Followed, Subscribe, Wait};
 
 fn subscribe(text: &str) -> Subscribe {
     match one(text) {
@@ -16,20 +16,31 @@ fn subscribe(text: &str) -> Subscribe {
     }
 }
 
+fn view(text: &str) -> String {
+    match subscribe(text).followed {
+        Followed::Relation(place) => place.name,
+        Followed::Query(query) => panic!("{text}\n{query}"),
+    }
+}
+
 #[test]
 fn subscriptions() {
     let plain = subscribe("SUBSCRIBE v");
-    assert_eq!((plain.view.as_str(), plain.snapshot, plain.progress, plain.as_of), ("v", true, false, None));
-    assert_eq!(subscribe("subscribe to public.\"V\"").view, "V");
-    assert_eq!(subscribe("SUBSCRIBE to").view, "to");
-    assert_eq!(subscribe("SUBSCRIBE to WITH (PROGRESS)").view, "to");
+    assert_eq!((plain.snapshot, plain.progress, plain.as_of), (true, false, None));
+    assert_eq!(view("SUBSCRIBE v"), "v");
+    assert_eq!(view("subscribe to public.\"V\""), "V");
+    assert_eq!(view("SUBSCRIBE to"), "to");
+    assert_eq!(view("SUBSCRIBE to WITH (PROGRESS)"), "to");
     let full = subscribe("SUBSCRIBE v WITH (SNAPSHOT = false, PROGRESS) AS OF TICK 42 UP TO 50");
     assert_eq!((full.snapshot, full.progress, full.as_of, full.up_to), (false, true, Some(42), Some(50)));
     let copied = subscribe("COPY (SUBSCRIBE v WITH (PROGRESS = on)) TO STDOUT WITH (FORMAT csv)");
     assert!(copied.progress);
     assert_eq!(subscribe("DECLARE c BINARY CURSOR FOR SUBSCRIBE v UP TO TICK 7").up_to, Some(7));
     check_refusals(&[
-        ("SUBSCRIBE (SELECT 1)", "0A000", "SUBSCRIBE to a query is not supported", "("),
+        ("SUBSCRIBE (SELECT 1", "42601", "syntax error at end of input", ""),
+        ("SUBSCRIBE (SELECT 1) SELECT", "42601", "syntax error at or near \"SELECT\"", "SELECT"),
+        ("SUBSCRIBE (v)", "42601", "syntax error at or near \"v\"", "v"),
+        ("SUBSCRIBE v ENVELOPE UPSERT (KEY (k))", "0A000", "ENVELOPE in SUBSCRIBE is not supported", "ENVELOPE"),
         ("SUBSCRIBE v AS OF TICK x", "42601", "syntax error at or near \"x\"", "x"),
         ("SUBSCRIBE v UP TO 1 UP TO 2", "42601", "clause of SUBSCRIBE given twice", "UP TO 2"),
         ("SUBSCRIBE v WITH (SPEED)", "42601", "unrecognized SUBSCRIBE option \"speed\"", "SPEED"),
@@ -37,6 +48,24 @@ fn subscriptions() {
         ("SUBSCRIBE", "42601", "syntax error at end of input", ""),
     ]);
     assert_eq!(error("COPY (SUBSCRIBE v) TO '/tmp/x'").state.0, "0A000");
+}
+
+#[test]
+fn subscriptions_to_queries() {
+    let query = |text: &str| match subscribe(text).followed {
+        Followed::Query(query) => query.to_string(),
+        Followed::Relation(place) => panic!("{text}\n{place:?}"),
+    };
+    for text in [
+        "SUBSCRIBE (SELECT a, (b + 1) AS c FROM v WHERE a > 1)",
+        "subscribe to (SELECT a, (b + 1) AS c FROM v WHERE a > 1) AS OF TICK 3 WITH (PROGRESS) UP TO 9",
+        "COPY (SUBSCRIBE (SELECT a, (b + 1) AS c FROM v WHERE a > 1) WITH (SNAPSHOT = false)) TO STDOUT",
+        "DECLARE c CURSOR FOR SUBSCRIBE TO (SELECT a, (b + 1) AS c FROM v WHERE a > 1)",
+    ] {
+        assert_eq!(query(text), "SELECT a, (b + 1) AS c FROM v WHERE a > 1", "{text}");
+    }
+    assert_eq!(query("SUBSCRIBE ((SELECT 1) UNION (SELECT 2))"), "(SELECT 1) UNION (SELECT 2)");
+    assert_eq!(query("SUBSCRIBE (VALUES (1), (2))"), "VALUES (1), (2)");
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn objects_are_dropped_shown_and_described() {
         ("SHOW VIEWS", ShowObjects::Views),
         ("SHOW MATERIALIZED VIEWS", ShowObjects::MaterializedViews),
         ("SHOW TICKS", ShowObjects::Ticks),
+        ("SHOW BACKFILLS", ShowObjects::Backfills),
     ] {
         assert!(matches!(one(text), Statement::ShowObjects(objects) if objects == shown), "{text}");
     }
@@ -125,7 +126,7 @@ fn objects_are_dropped_shown_and_described() {
         ("DROP SOURCE a,", "42601", "syntax error at end of input", ""),
         ("DROP SOURCE a b", "42601", "syntax error at or near \"b\"", "b"),
         ("DROP SOURCE x.a", "3F000", "schema \"x\" does not exist", "x.a"),
-        ("DROP INDEX a", "0A000", "DROP INDEX is not supported", "INDEX"),
+        ("DROP SEQUENCE a", "0A000", "DROP SEQUENCE is not supported", "SEQUENCE"),
         ("DROP SCHEMA a", "0A000", "DROP SCHEMA is not supported", "SCHEMA"),
         ("SHOW COLUMNS x", "42601", "syntax error at or near \"x\"", "x"),
         ("FLUSH TABLES", "42601", "syntax error at or near \"TABLES\"", "TABLES"),
