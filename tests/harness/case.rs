@@ -60,7 +60,8 @@ impl Case {
         let chosen = apart.random_range(0..14);
         let temporal = chosen < 2;
         if chosen == 2 {
-            query = Query { shape: Shape::Join(super::asof::random(&mut apart)), emit_on_close: false };
+            query =
+                Query { shape: Shape::Join(super::asof::random(&mut apart, feeds == [ROWS; 2])), emit_on_close: false };
         }
         if temporal {
             query = Query { shape: Shape::Temporal(Temporal::random(&mut apart)), emit_on_close: false };

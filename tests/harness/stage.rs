@@ -180,7 +180,7 @@ impl Stage {
             sources.insert(name, source);
         }
         let tables = sources.iter().map(|(name, source)| (name.clone(), source.accepted.clone())).collect();
-        let mut batch = Batch::over(tables);
+        let mut batch = Batch::over(tables).with_catalog(catalog.clone());
         views.iter().for_each(|(name, view)| batch.add(name, view.rows.clone()));
         let errors = BTreeMap::new();
         Ok(Self { core, catalog, sources, views, errors, order, batch, now_micros: NOON_MICROS })

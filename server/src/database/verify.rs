@@ -25,7 +25,7 @@ use sql::catalog::{Definition, Object};
 use sql::statement::{CreateMaterializedView, Emit, OnError, Verify};
 use sql::{SqlError, SqlState};
 
-use super::relations::view_relation;
+use super::relations::{version_time, view_relation};
 use super::view::plan_view;
 use super::{Database, Reading, degraded};
 use crate::backend::{Backend, Notice, Outcome, RowsTag, StatementResult};
@@ -203,6 +203,10 @@ impl Relations for AcceptedRelations<'_> {
                 Relation::Table(Arc::new(SnapshotTable::new(rows)))
             }
         })
+    }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        version_time(&self.reading.catalog, schema, name)
     }
 }
 
