@@ -406,11 +406,7 @@ impl Engine {
     }
 
     fn template(&self) -> Result<crate::dataflow::runtime::TickInput> {
-        self.with_core(|core| {
-            let mut input = core.input(Default::default());
-            input.watermarks.clear();
-            input
-        })
+        self.with_core(|core| core.input(Default::default()).unclocked())
     }
 
     /// The columns a dataflow uses of each source, by index.

@@ -331,15 +331,24 @@ impl std::fmt::Display for Envelope {
     }
 }
 
-/// `WATERMARK FOR column AS column - INTERVAL '…' [IDLE TIMEOUT INTERVAL '…']`.
+/// `WATERMARK FOR column AS column - INTERVAL '…' [ACCEPT LATE INTERVAL '…'] [IDLE TIMEOUT INTERVAL '…']`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkDefinition {
     /// The event time column.
     pub column: String,
-    /// How far behind the newest row another may come and still be accepted.
+    /// How far behind the newest row another may come before windows close without it.
     pub delay: Duration,
+    /// How far behind it may come and still be accepted, if that is said; not less than the delay, which it is else.
+    pub accept_late: Option<Duration>,
     /// How long a caught-up partition may be silent before it stops holding the watermark back; `None` is never.
     pub idle_timeout: Option<Duration>,
+}
+
+impl WatermarkDefinition {
+    /// Whether rows are accepted for windows that have closed.
+    pub fn accepts_late(&self) -> bool {
+        self.accept_late.is_some_and(|accepted| accepted > self.delay)
+    }
 }
 
 /// What `INCLUDE` can add to a source's columns.

@@ -24,11 +24,13 @@ const RELATIONS: [&str; 8] = [
 const ITEMS: [&str; 8] = ["a.k", "a.g", "a.v", "a.ts", "b.k", "b.g", "b.v", "b.ts"];
 const CALLS: [&str; 5] = ["count(*)", "sum(b.v)", "max(a.ts)", "count(b.g)", "sum(a.v - b.v)"];
 
-/// A random one.
-pub fn random(rng: &mut impl Rng) -> Joined {
-    let source = |rng: &mut _| pick(rng, &["s", "o", "o"]).to_owned();
+/// A random one. `versions`: the rows of both sources have a time, and so may be joined as versions.
+pub fn random(rng: &mut impl Rng, versions: bool) -> Joined {
     let left = RELATIONS.choose(rng).expect("not empty").replace("{s}", "s");
-    let right = RELATIONS.choose(rng).expect("not empty").replace("{s}", &source(rng));
+    let right = *RELATIONS.choose(rng).expect("not empty");
+    let source = pick(rng, &["s", "o", "o"]);
+    let is_source = right == RELATIONS[0];
+    let right = right.replace("{s}", source);
     let keys: &[&str] = [&["k"][..], &["k"], &["k", "g"], &["g"], &[]].choose(rng).expect("not empty");
     let time = pick(rng, &["ts", "ts", "ts", "ts", "v"]);
     let (symbol, turned) =
@@ -43,7 +45,12 @@ pub fn random(rng: &mut impl Rng) -> Joined {
     let equal =
         |left: &str, right: &str| keys.iter().map(|key| format!("{left}.{key} = {right}.{key}")).collect::<Vec<_>>();
     let (by_time, mut on) = (format!("a.{time} {symbol} b.{time}"), equal("a", "b"));
+    let are_versions = versions && is_source && (time, symbol) == ("ts", ">=") && !on.is_empty();
     let from = match rng.random_range(0..4) {
+        2.. if are_versions => {
+            let kind = if outer { "LEFT JOIN" } else { "JOIN" };
+            format!("{left} a {kind} {source} FOR SYSTEM_TIME AS OF a.ts AS b ON {}", on.join(" AND "))
+        }
         // Snowflake's, which keeps left rows.
         0 if outer && !on.is_empty() => {
             format!("{left} a ASOF JOIN {right} b MATCH_CONDITION ({by_time}) ON {}", on.join(" AND "))

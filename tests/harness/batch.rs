@@ -15,6 +15,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use engine::dataflow::checked::CheckedPlanner;
 use sql::SqlError;
 use sql::binder::{Binder, Relation, Relations};
+use sql::catalog::Catalog;
 use sql::statement::Statement;
 
 /// A table whose rows grow between queries.
@@ -66,11 +67,20 @@ impl TableProvider for GrowingTable {
 }
 
 /// The relations, by name.
-struct Tables(BTreeMap<String, Arc<GrowingTable>>);
+struct Tables {
+    tables: BTreeMap<String, Arc<GrowingTable>>,
+    /// What says which of their columns are the time of versions.
+    catalog: Option<Arc<Catalog>>,
+}
 
 impl Relations for Tables {
     fn relation(&self, _schema: Option<&str>, name: &str) -> Option<Relation> {
-        self.0.get(name).map(|table| Relation::Table(table.clone()))
+        self.tables.get(name).map(|table| Relation::Table(table.clone()))
+    }
+
+    fn version_time(&self, _schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        let object = self.catalog.as_ref().and_then(|catalog| catalog.get(name));
+        object.ok_or_else(|| SqlError::unsupported("versions without a catalog"))?.version_time()
     }
 }
 
@@ -90,12 +100,19 @@ impl Batch {
     pub fn over(tables: BTreeMap<String, Arc<GrowingTable>>) -> Self {
         let config = sql::functions::session_config().with_target_partitions(1);
         let state = sql::functions::session_state(config, Arc::default()).expect("functions that can be registered");
-        Self { state, tables: Tables(tables) }
+        Self { state, tables: Tables { tables, catalog: None } }
+    }
+
+    /// The same, of relations that stand in this catalog.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: Arc<Catalog>) -> Self {
+        self.tables.catalog = Some(catalog);
+        self
     }
 
     /// Adds a table, in the place of its namesake if there is one.
     pub fn add(&mut self, name: &str, table: Arc<GrowingTable>) {
-        self.tables.0.insert(name.to_owned(), table);
+        self.tables.tables.insert(name.to_owned(), table);
     }
 
     /// Binds and optimises a query once, or that of a CREATE MATERIALIZED VIEW; it sees rows appended later. In it `now()` is

@@ -16,17 +16,31 @@ pub struct Feed {
     pub envelope: Envelope,
     /// The primary key: some of `k` and `g`.
     pub key: &'static [&'static str],
+    /// How many seconds behind its partition's newest another row is accepted; `None` for as long as windows wait for it.
+    pub accept_late: Option<u32>,
 }
 
 /// Each record is a row.
-pub const ROWS: Feed = Feed { envelope: Envelope::None, key: &[] };
+pub const ROWS: Feed = Feed { envelope: Envelope::None, key: &[], accept_late: None };
 
 impl Feed {
     /// A feed with a key.
     pub fn keyed(rng: &mut impl Rng) -> Self {
         let envelope = *[Envelope::Upsert, Envelope::Upsert, Envelope::Debezium].choose(rng).expect("not empty");
         let key = *[&["k"][..], &["k"], &["g"], &["k", "g"], &["g", "k"]].choose(rng).expect("not empty");
-        Self { envelope, key }
+        Self { envelope, key, accept_late: None }
+    }
+
+    /// The same, if its records are rows, with rows accepted for windows that have closed.
+    #[must_use]
+    pub fn accepting_late(self, rng: &mut impl Rng) -> Self {
+        let accepted = *[3, 6, 15, 60].choose(rng).expect("not empty");
+        Self { accept_late: self.is_rows().then_some(accepted), ..self }
+    }
+
+    /// Whether each record is a row.
+    pub fn is_rows(self) -> bool {
+        self.key.is_empty()
     }
 
     /// The CREATE SOURCE of `s`, or of `o`, with records like these.
@@ -34,8 +48,9 @@ impl Feed {
         let topic = if name == "s" { "t" } else { "u" };
         let text = CREATE_SOURCE.replace("SOURCE s (", &format!("SOURCE {name} ("));
         let text = text.replace("topic = 't'", &format!("topic = '{topic}'"));
-        if self == ROWS {
-            return text;
+        if self.is_rows() {
+            let accepted = self.accept_late.map(|seconds| format!(" ACCEPT LATE INTERVAL '{seconds} seconds'"));
+            return text.replace(" IDLE", &format!("{} IDLE", accepted.unwrap_or_default()));
         }
         let (columns, rest) = text.split_once("WATERMARK").expect("the source has a watermark");
         let (_, options) = rest.split_once('\n').expect("a line of its own");
@@ -47,7 +62,7 @@ impl Feed {
     /// The records of one stream, in the order they were produced.
     pub fn records(self, shape: &StreamShape, rng: &mut impl Rng) -> Vec<Record> {
         let rows = shape.records(rng);
-        if self == ROWS {
+        if self.is_rows() {
             return rows;
         }
         // A key moves between partitions in few topics only.

@@ -36,6 +36,7 @@ pub mod script;
 pub mod served;
 pub mod shrink;
 pub mod stack;
+pub mod stack_table;
 pub mod stage;
 pub mod stream;
 pub mod temporal;

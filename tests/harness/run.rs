@@ -162,8 +162,9 @@ impl Reading {
             sabotage.ingested(&mut taken);
         }
         accounting::check_tick(&taken, &raw, &before, &self.next_offsets, self.keyed.as_ref())?;
-        if (&all.counts, all.watermark) != (&taken.counts, taken.watermark) {
-            let (all, used) = ((&all.counts, all.watermark), (&taken.counts, taken.watermark));
+        let decided = |tick: &IngestedTick| (tick.counts.clone(), tick.watermark, tick.closing);
+        if decided(&all) != decided(&taken) {
+            let (all, used) = (decided(&all), decided(&taken));
             return Err(format!("what is accepted depends on the columns used: {used:?}, with every column {all:?}"));
         }
         match &mut self.keyed {
@@ -228,9 +229,9 @@ impl Run {
         &self.batch
     }
 
-    /// The watermark of `s` as of the last tick.
-    pub fn watermark(&self) -> Watermark {
-        self.core.sources()["s"].watermark
+    /// The watermark of `s` by which windows close, as of the last tick.
+    pub fn closing(&self) -> Watermark {
+        self.core.sources()["s"].closing
     }
 
     /// The time of the last tick, µs.

@@ -2,7 +2,8 @@
 //!
 //! Every relation of a stack, the two sources among them, has the columns `k`, `g`, `v` and `ts`, so that any view can
 //! stand on any other. What a view reads of views is taken as they are at the same tick; those are held against their own
-//! batch answers, so a whole stack is right if each step is.
+//! batch answers, so a whole stack is right if each step is. The sources' records may be changes of rows, a table may stand
+//! beside them, and views may have conditions on `now()`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,21 +16,24 @@ use engine::delta::Delta;
 use engine::ingest::IngestedTick;
 use engine::tick::core::{Core, CoreConfig, RunningView};
 use engine::tick::pin::Pin;
+use engine::tick::table::RunningTable;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use server::database::ingest_spec_of;
 use sql::catalog::{Catalog, Definition, NewObject};
-use sql::statement::Statement;
+use sql::statement::{CreateSource, Statement};
 
 use super::accounting;
 use super::batch::{Batch, GrowingTable};
 use super::case::{parallelism, random_cuts, shuffled_together, unpanicked};
 use super::compare;
-use super::feed::ROWS;
+use super::feed::{Feed, ROWS};
 use super::run::{self, FIRST_TICK_MICROS, Reading};
 use super::sabotage::stack::{StackBug, Tampering};
+use super::stack_table;
 use super::stream::{Record, StreamShape, timestamp};
+use super::temporal::Clock;
 
 /// Records of each source: joins over joins multiply them.
 const RECORDS_MAX: usize = 60;
@@ -66,6 +70,12 @@ impl StackView {
 pub struct Stack {
     /// The views, each after what it reads.
     pub views: Vec<StackView>,
+    /// What the sources' records are.
+    feeds: [Feed; 2],
+    /// What each tick writes to the table, if there is one.
+    writes: Vec<Delta>,
+    /// When ticks are.
+    clock: Clock,
     partitions: i32,
     records: Vec<Record>,
     cuts: Vec<usize>,
@@ -79,17 +89,37 @@ impl Stack {
     pub fn of(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x57ac);
         let partitions = *[1, 2, 7].choose(&mut rng).expect("not empty");
-        let mut first = StreamShape::random(&mut rng, partitions).records(&mut rng);
-        let mut second = StreamShape::random(&mut rng, partitions).records(&mut rng);
+        // Chosen apart, so that seeds without it make the stacks they made before.
+        let mut apart = ChaCha8Rng::seed_from_u64(seed ^ 0x7ab1);
+        let mut feed = |rows: Feed| match apart.random_range(0..8) {
+            0 => Feed::keyed(&mut apart),
+            1..3 => rows.accepting_late(&mut apart),
+            _ => rows,
+        };
+        let feeds = [feed(ROWS), feed(ROWS)];
+        let shape = StreamShape::random(&mut rng, partitions);
+        let mut first = feeds[0].records(&shape, &mut rng);
+        let mut second = feeds[1].records(&StreamShape::random(&mut rng, partitions), &mut rng);
         [&mut first, &mut second].into_iter().for_each(|records| records.truncate(RECORDS_MAX));
         second.iter_mut().for_each(|record| record.of_other = true);
         let records = shuffled_together(&mut rng, first, second);
-        let cuts = random_cuts(&mut rng, records.len());
+        let mut cuts = random_cuts(&mut rng, records.len());
+        let mut clock = Clock { first: FIRST_TICK_MICROS, steps: vec![FIRST_TICK_MICROS] };
+        let clocked = apart.random_range(0..4) == 0;
+        if clocked {
+            // Time passes without records, too.
+            cuts = cuts.into_iter().flat_map(|cut| vec![cut; apart.random_range(1..3)]).collect();
+            cuts.extend(vec![records.len(); apart.random_range(0..3)]);
+            clock = Clock::over(&mut apart, &shape, records.len(), cuts.len() + 1);
+        }
+        let has_table = apart.random_range(0..4) == 0;
+        let writes = if has_table { stack_table::writes(&mut apart, cuts.len() + 1) } else { Vec::new() };
         let mut restart = || (rng.random_range(0..6) == 0).then(|| parallelism(&mut rng));
         let restarts = cuts.iter().map(|_| restart()).collect();
         let (parallelism, evict) = (parallelism(&mut rng), rng.random_bool(0.8));
-        let views = views(&mut rng, cuts.len());
-        Self { views, partitions, records, cuts, restarts, parallelism, evict }
+        let relations = Beside { feeds, has_table, clocked };
+        let views = views(&mut rng, relations, cuts.len());
+        Self { views, feeds, writes, clock, partitions, records, cuts, restarts, parallelism, evict }
     }
 
     /// The same with eviction or without.
@@ -130,7 +160,8 @@ impl Stack {
         for (index, cut) in self.cuts.iter().copied().chain([self.records.len()]).enumerate() {
             run.create(self, index)?;
             let cut = cut.clamp(from, self.records.len());
-            let ticked = run.tick(&self.records[from..cut]).and_then(|()| run.compare());
+            let (now, written) = (self.clock.at(index), self.writes.get(index));
+            let ticked = run.tick(now, written, &self.records[from..cut]).and_then(|()| run.compare());
             rows.push(ticked.map_err(|e| format!("tick {} (records {from}..{cut}): {e}", index + 1))?);
             from = cut;
             if let Some(Some(parallelism)) = self.restarts.get(index) {
@@ -146,16 +177,35 @@ impl Stack {
     }
 }
 
+/// What stands beside the views of a stack.
+#[derive(Debug, Clone, Copy)]
+struct Beside {
+    feeds: [Feed; 2],
+    has_table: bool,
+    /// Whether ticks pass over the rows' times, so that views may go by them.
+    clocked: bool,
+}
+
+impl Beside {
+    fn catalog(self) -> (Arc<Catalog>, [CreateSource; 2]) {
+        let (catalog, sources) = run::catalog(self.feeds);
+        (if self.has_table { Arc::new(stack_table::with_table(&catalog)) } else { catalog }, sources)
+    }
+}
+
 /// Random views; those that the planner has no plan for are replaced, and EMIT stands where it may.
-fn views(rng: &mut impl Rng, ticks: usize) -> Vec<StackView> {
-    let (mut catalog, _) = run::catalog([ROWS; 2]);
+fn views(rng: &mut impl Rng, beside: Beside, ticks: usize) -> Vec<StackView> {
+    let (mut catalog, _) = beside.catalog();
     let mut views: Vec<StackView> = Vec::new();
     let mut wide: BTreeSet<String> = BTreeSet::new();
     let count = rng.random_range(2..=VIEWS_MAX);
     while views.len() < count {
         let name = format!("v{}", views.len() + 1);
-        let (first, second) = (relation(rng, &views), relation(rng, &views));
-        let select = select(rng, &first, &second);
+        let (first, second) = (relation(rng, beside, &views), relation(rng, beside, &views));
+        let select = match beside.clocked && rng.random_range(0..4) == 0 {
+            true => timed(rng, &first),
+            false => select(rng, &first, &second),
+        };
         // Joins multiply rows, and so do joins of joins.
         let over_wide = wide.contains(&first) || wide.contains(&second);
         if (select.contains("JOIN") || select.contains("UNION")) && over_wide {
@@ -187,7 +237,10 @@ fn views(rng: &mut impl Rng, ticks: usize) -> Vec<StackView> {
 }
 
 /// A source or a view; the newest view more often than not, for depth is what is to be tried.
-fn relation(rng: &mut impl Rng, views: &[StackView]) -> String {
+fn relation(rng: &mut impl Rng, beside: Beside, views: &[StackView]) -> String {
+    if beside.has_table && rng.random_range(0..4) == 0 {
+        return stack_table::NAME.to_owned();
+    }
     let view = match rng.random_range(0..6) {
         0 => return "s".to_owned(),
         1 => return "o".to_owned(),
@@ -241,6 +294,20 @@ fn select(rng: &mut impl Rng, a: &str, b: &str) -> String {
     }
 }
 
+/// A view whose rows come and go with the clock.
+fn timed(rng: &mut impl Rng, a: &str) -> String {
+    let (filter, function) = (pick(rng, &["v > 0", "g = 'a'", "k IS NOT NULL", "v IS NULL OR k < 3"]), call(rng));
+    let size = pick(rng, &["4 seconds", "10 seconds", "1 minute"]);
+    match rng.random_range(0..3) {
+        0 => format!("SELECT k, g, v::bigint AS v, ts FROM {a} WHERE ts > now() - INTERVAL '{size}' AND ({filter})"),
+        1 => format!("SELECT k, g, v::bigint AS v, ts FROM {a} WHERE ts <= now()"),
+        _ => format!(
+            "SELECT k, max(g) AS g, {function} AS v, max(ts) AS ts FROM {a} \
+             WHERE ts BETWEEN now() - INTERVAL '{size}' AND now() GROUP BY k"
+        ),
+    }
+}
+
 fn call(rng: &mut impl Rng) -> &'static str {
     pick(rng, &["count(*)", "max(v)::bigint", "min(v)::bigint", "sum(v % 100)::bigint", "count(DISTINCT g)"])
 }
@@ -291,11 +358,14 @@ struct StackRun {
     views: Vec<Running>,
     now_micros: i64,
     tampering: Option<Tampering>,
+    /// The table's rows for the batch, if there is one.
+    table: Option<Arc<GrowingTable>>,
 }
 
 impl StackRun {
     fn new(stack: &Stack, bug: Option<StackBug>) -> Result<Self, String> {
-        let (mut catalog, sources) = run::catalog([ROWS; 2]);
+        let has_table = !stack.writes.is_empty();
+        let (mut catalog, sources) = Beside { feeds: stack.feeds, has_table, clocked: false }.catalog();
         let config = stack.config(stack.parallelism);
         let mut tampering = bug.map(Tampering::new);
         let (mut views, mut wanted) = (Vec::new(), BTreeMap::<String, BTreeSet<String>>::new());
@@ -324,8 +394,13 @@ impl StackRun {
         }
         let tables = readings.iter().map(|reading| (reading.name.clone(), reading.table.clone()));
         let tables = tables.chain(views.iter().map(|running| (running.view.name.clone(), running.rows.clone())));
-        let batch = Batch::over(tables.collect());
-        Ok(Self { core, config, readings, batch, views, now_micros: 0, tampering })
+        let mut batch = Batch::over(tables.collect());
+        let table = has_table.then(|| GrowingTable::new(stack_table::schema()));
+        if let Some(table) = &table {
+            core.add_table(stack_table::NAME, RunningTable::try_new(stack_table::schema(), vec![]).map_err(text)?);
+            batch.add(stack_table::NAME, table.clone());
+        }
+        Ok(Self { core, config, readings, batch, views, now_micros: 0, tampering, table })
     }
 
     /// Creates the views that are due after `tick` ticks, from the rows of what they read.
@@ -337,8 +412,7 @@ impl StackRun {
             }
             let mut running = RunningView::try_new(dataflow, &self.config).map_err(text)?;
             if tick > 0 {
-                let mut template = self.core.input(Default::default());
-                template.watermarks.clear();
+                let template = self.core.input(Default::default()).unclocked();
                 let rows = dataflow.relations.iter().map(|name| {
                     let (rows, _) = self.core.maintained(name).expect("created before");
                     (name.clone(), rows)
@@ -357,17 +431,25 @@ impl StackRun {
         Ok(())
     }
 
-    fn tick(&mut self, records: &[Record]) -> Result<(), String> {
-        self.now_micros += FIRST_TICK_MICROS;
+    fn tick(&mut self, now_micros: i64, written: Option<&Delta>, records: &[Record]) -> Result<(), String> {
+        self.now_micros = now_micros;
         let mut taken = BTreeMap::new();
         for reading in &mut self.readings {
             let own: Vec<_> = records.iter().filter(|record| record.of_other == (reading.name == "o")).collect();
             taken.insert(reading.name.clone(), reading.take(&own, self.now_micros, None)?);
         }
+        if let Some(written) = written {
+            let written = (stack_table::NAME.to_owned(), vec![written.clone()]);
+            self.core.write(&[written]).map_err(|(_, error)| text(error))?;
+        }
         if self.tampering.is_some() {
             self.tick_tampered(taken)?;
         } else {
             self.core.tick(self.now_micros, taken).map_err(text)?;
+        }
+        if let Some(table) = &self.table {
+            let (rows, _) = self.core.maintained(stack_table::NAME).expect("added at the start");
+            table.replace(rows.scan(None).collect::<Result<Vec<_>, _>>().map_err(text)?);
         }
         for reading in &self.readings {
             accounting::check_sums(&self.core.sources()[&reading.name], &reading.next_offsets)?;
@@ -384,9 +466,11 @@ impl StackRun {
             removed.push((name.clone(), self.core.remove_view(&name).expect("created before")));
         }
         let deltas = |tick: &IngestedTick| tick.batches.iter().cloned().map(Delta::inserts).collect::<Vec<_>>();
-        let deltas = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(deltas(tick)))).collect();
-        self.core.tick(self.now_micros, taken).map_err(text)?;
-        let mut input = self.core.input(deltas);
+        let deltas = taken.iter().map(|(name, tick)| (name.clone(), Arc::new(deltas(tick)))).collect::<Vec<_>>();
+        let outcome = self.core.tick(self.now_micros, taken).map_err(text)?;
+        // Without views what is told to have changed is the table.
+        let written = outcome.changelogs.into_iter().map(|(name, change)| (name, Arc::new(change)));
+        let mut input = self.core.input(deltas.into_iter().chain(written).collect());
         let tampering = self.tampering.as_mut().expect("only a tampered run comes here");
         for (name, mut view) in removed {
             let changes = view.tick(&Arc::new(tampering.input(&input, !view.relations.is_empty())));
@@ -433,7 +517,7 @@ impl Running {
     fn expected_text(&self, core: &Core) -> Result<String, String> {
         let select = &self.view.select;
         let Some(end) = &self.end else { return Ok(select.clone()) };
-        Ok(match end.evaluate(&core.watermarks()).map_err(text)? {
+        Ok(match end.evaluate(&core.closing_watermarks()).map_err(text)? {
             Some(micros) => {
                 format!("SELECT * FROM ({select}) AS closed WHERE ts < TIMESTAMP '{}'", timestamp(micros))
             }

@@ -1,15 +1,17 @@
 //! Sources and views driven tick by tick for golden scripts, with checks that hold whatever the golden says.
 //!
-//! At every tick: each consumed offset is accounted for once, a view's changelogs add up to its rows, and a view that
-//! emits on update equals the batch answer. At the end: a second reading of the whole log, in one tick, with the
+//! At every tick: each consumed offset is accounted for once, a view's changelogs add up to its rows, and a view
+//! equals the batch answer, or the part of it that has closed. At the end: a second reading of the whole log, in one tick, with the
 //! exclusions of the first, gives the same watermarks, counts and rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::compute::{filter_record_batch, or};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SessionState;
+use engine::dataflow::bound::PhysicalBound;
 use engine::delta::Delta;
 use engine::ingest::{Counts, DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
 use engine::row_error::{errors_name, row_errors_schema};
@@ -90,6 +92,8 @@ struct View {
     text: String,
     /// Its rows, for the batch answers of those that read it.
     rows: Arc<GrowingTable>,
+    /// Of a view that emits on window close the columns that say when a row is final, with their bounds.
+    closing: Vec<(usize, PhysicalBound)>,
     /// Rows as text with their weights: the sum of all changelogs.
     sum: BTreeMap<String, i64>,
     failed: bool,
@@ -150,6 +154,7 @@ impl Stage {
                 }
                 Statement::CreateMaterializedView(create) => {
                     let planned = plan(&catalog, &create, &parsed.text)?;
+                    let closing = closing(&create, &planned)?;
                     catalog = Arc::new(catalog.with(NewObject {
                         name: create.name.clone(),
                         text: parsed.text.clone(),
@@ -159,9 +164,9 @@ impl Stage {
                         properties: Some(Arc::new(planned.dataflow.properties())),
                     }));
                     let rows = GrowingTable::new(planned.dataflow.schema.clone());
-                    let (sum, failed) = (BTreeMap::new(), false);
-                    order.push(create.name.clone());
-                    views.insert(create.name.clone(), View { create: *create, text: parsed.text, rows, sum, failed });
+                    let (name, text, sum, failed) = (create.name.clone(), parsed.text, BTreeMap::new(), false);
+                    order.push(name.clone());
+                    views.insert(name, View { create: *create, text, rows, closing, sum, failed });
                 }
                 _ => return Err("a script has only CREATE SOURCE and CREATE MATERIALIZED VIEW".into()),
             }
@@ -180,7 +185,7 @@ impl Stage {
             sources.insert(name, source);
         }
         let tables = sources.iter().map(|(name, source)| (name.clone(), source.accepted.clone())).collect();
-        let mut batch = Batch::over(tables);
+        let mut batch = Batch::over(tables).with_catalog(catalog.clone());
         views.iter().for_each(|(name, view)| batch.add(name, view.rows.clone()));
         let errors = BTreeMap::new();
         Ok(Self { core, catalog, sources, views, errors, order, batch, now_micros: NOON_MICROS })
@@ -257,7 +262,8 @@ impl Stage {
         Ok(rendered.lines().map(|line| format!("{name} {}", without_day(line))).collect())
     }
 
-    /// Every view is the sum of its changelogs; on update, the batch answer over what it reads, be it sources or views.
+    /// Every view is the sum of its changelogs, and the batch answer over what it reads, be it sources or views; on window close
+    /// that of the windows that have closed, if they can be told.
     fn check_views(&self) -> Result<(), String> {
         for name in &self.order {
             let (view, rows) = (&self.views[name], rows_of(&self.core, name)?);
@@ -271,17 +277,30 @@ impl Stage {
             if errors != changed {
                 return Err(format!("{name}: its errors {errors:?} are not the sum of their changelogs {changed:?}"));
             }
-            if view.create.emit == Emit::OnUpdate && !view.failed {
+            if (view.create.emit == Emit::OnUpdate || !view.closing.is_empty()) && !view.failed {
                 let now = self.core.tick_and_now().1;
                 let plan = match errors.is_empty() {
                     true => self.batch.plan(&view.create.query_text, now),
                     false => self.batch.plan_checked(&view.create.query_text, now),
                 };
                 let plan = plan.map_err(|e| format!("{name} as a batch: {e}"))?;
-                compare::equal(&self.batch.answer(&plan)?, &rows).map_err(|e| format!("{name} as a batch: {e}"))?;
+                let answer = self.batch.answer(&plan)?.into_iter().map(|batch| self.closed(view, batch));
+                let answer = answer.collect::<Result<Vec<_>, _>>()?;
+                compare::equal(&answer, &rows).map_err(|e| format!("{name} as a batch: {e}"))?;
             }
         }
         Ok(())
+    }
+
+    /// The rows that a view of these shows by now.
+    fn closed(&self, view: &View, rows: RecordBatch) -> Result<RecordBatch, String> {
+        let watermarks = self.core.closing_watermarks();
+        let are_final = |(column, bound): &(usize, PhysicalBound)| bound.are_final(rows.column(*column), &watermarks);
+        let mut closed = view.closing.iter().map(|by| are_final(by).map_err(text));
+        let Some(first) = closed.next() else { return Ok(rows) };
+        // One such column is the window's; others follow from it, and say it later.
+        let closed = closed.try_fold(first?, |one, other| or(&one, &other?).map_err(text))?;
+        filter_record_batch(&rows, &closed).map_err(text)
     }
 
     /// Saves everything, builds the views anew at another parallelism, and restores them.
@@ -317,7 +336,9 @@ impl Stage {
         for (name, source) in &self.sources {
             core.add_source(name, &source.spec);
             let tick = source.replay(self.now_micros)?;
-            if tick.watermark != source.ingest.watermark() || tick.counts != source.counts {
+            if (tick.watermark, tick.closing) != (source.ingest.watermark(), source.ingest.closing())
+                || tick.counts != source.counts
+            {
                 return Err(format!("{name}: a second reading gives {:?}, {:?}", tick.watermark, tick.counts));
             }
             taken.insert(name.clone(), tick);
@@ -347,6 +368,16 @@ impl Stage {
 
 fn plan(catalog: &Arc<Catalog>, create: &CreateMaterializedView, text: &str) -> Result<PlannedView, String> {
     plan_view(state(), catalog, create, text).map_err(|e| format!("{}: {e}", create.name))
+}
+
+fn closing(create: &CreateMaterializedView, planned: &PlannedView) -> Result<Vec<(usize, PhysicalBound)>, String> {
+    // Of count windows the end does not tell whether they are full.
+    if create.emit == Emit::OnUpdate || create.query_text.to_lowercase().contains("count_window") {
+        return Ok(Vec::new());
+    }
+    let bounds = planned.dataflow.bounds.iter().enumerate();
+    let bounded = bounds.filter_map(|(column, bound)| Some((column, bound.as_ref()?)));
+    bounded.map(|(column, bound)| Ok((column, PhysicalBound::try_new(bound).map_err(text)?))).collect()
 }
 
 impl View {
@@ -435,7 +466,7 @@ impl Source {
         self.every.push(&records).map_err(text)?;
         let tick = self.ingest.take(now, &status).map_err(text)?;
         let every = self.every.take(now, &status).map_err(text)?;
-        if (&every.counts, every.watermark) != (&tick.counts, tick.watermark) {
+        if (&every.counts, every.watermark, every.closing) != (&tick.counts, tick.watermark, tick.closing) {
             return Err("what is accepted depends on which columns are used".into());
         }
         match &mut self.keyed {
@@ -472,9 +503,13 @@ impl Source {
     }
 }
 
-/// `s: watermark 12:00:03 | 0: 12:00:03 | 1: 12:00:05 idle`; a partition without a bound is `-`.
+/// `s: watermark 12:00:03, closing 12:00:05 | 0: 12:00:03 | 1: 12:00:05 idle`; a partition without a bound is `-`. The closing
+/// watermark is told where it is another.
 fn describe_source(name: &str, ingest: &Ingest) -> String {
     let mut line = format!("{name}: watermark {}", time(ingest.watermark()));
+    if ingest.closing() != ingest.watermark() {
+        line.push_str(&format!(", closing {}", time(ingest.closing())));
+    }
     for (partition, progress, bound) in ingest.partitions() {
         let idle = if progress.excluded { " idle" } else { "" };
         line.push_str(&format!(" | {partition}: {}{idle}", time(bound)));

@@ -262,7 +262,7 @@ impl Running {
     fn expected(&self, batch: &Batch, core: &Core) -> Result<Vec<RecordBatch>, String> {
         let all = batch.answer(&self.expected)?;
         let Some((bound, place)) = &self.end else { return Ok(all) };
-        let Some(closed) = bound.evaluate(&core.watermarks()).map_err(text)? else { return Ok(Vec::new()) };
+        let Some(closed) = bound.evaluate(&core.closing_watermarks()).map_err(text)? else { return Ok(Vec::new()) };
         let is_closed = |batch: RecordBatch| {
             let ends = batch.column(*place).as_primitive::<TimestampMicrosecondType>();
             let keep: BooleanArray = ends.iter().map(|end| end.map(|end| end < closed)).collect();

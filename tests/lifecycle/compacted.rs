@@ -10,7 +10,7 @@ use sql::statement::Envelope;
 use super::Bench;
 use super::joining::{Forgetful, Second};
 
-const UPSERT: Feed = Feed { envelope: Envelope::Upsert, key: &["k"] };
+const UPSERT: Feed = Feed { envelope: Envelope::Upsert, key: &["k"], accept_late: None };
 
 fn change(bench: &Bench, key: &str, payload: Option<&str>) {
     bench.log.append(0, Some(key.as_bytes()), payload.map(str::as_bytes), None);

@@ -44,6 +44,11 @@ pub trait MakeOperator: fmt::Debug + Send + Sync {
         false
     }
 
+    /// True if the operators want [`TickContext::closing_below`].
+    fn reads_closing(&self) -> bool {
+        false
+    }
+
     /// What it is, for EXPLAIN: one line with keys and calls.
     fn describe(&self) -> String;
 
@@ -209,12 +214,14 @@ impl ExecutionPlan for OperatorExec {
         let operator = runtime.registry.find(self.id, partition, || self.maker.make())?;
         let input = runtime.input()?;
         let closed_below = self.bound.as_ref().map_or(Ok(None), |bound| bound.evaluate(&input.watermarks))?;
+        let closing = self.bound.as_ref().filter(|_| self.maker.reads_closing());
+        let closing_below = closing.map_or(Ok(None), |bound| bound.evaluate(&input.closing))?;
         let mut matched_below = [None, None];
         for (below, bound) in matched_below.iter_mut().zip(&self.past) {
             *below = bound.as_ref().map_or(Ok(None), |bound| bound.evaluate(&input.watermarks))?;
         }
         let (now_micros, evict) = (input.now_micros, input.evict);
-        let tick = TickContext { tick: input.tick, now_micros, closed_below, matched_below, evict };
+        let tick = TickContext { tick: input.tick, now_micros, closed_below, closing_below, matched_below, evict };
         let (schema, metrics) = (self.schema(), BaselineMetrics::new(&self.metrics, partition));
         let output_schema = schema.clone();
         let (maker, errors) = (self.maker.clone(), context.session_config().get_extension::<RowErrors>());

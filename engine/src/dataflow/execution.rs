@@ -42,6 +42,13 @@ impl Default for ExecutionConfig {
 /// The saved state of a view: every operator's rows, by operator id.
 pub type SavedView = Vec<(OperatorId, SavedState)>;
 
+/// A source's watermark, and the one by which windows close, where they are known.
+type Clocks = (Option<Watermark>, Option<Watermark>);
+
+fn clocks(input: &TickInput, source: &str) -> Clocks {
+    (input.watermarks.get(source).copied(), input.closing.get(source).copied())
+}
+
 /// One view's physical plan, its operators, and the means to run a tick.
 #[derive(Debug)]
 pub struct Execution {
@@ -56,7 +63,7 @@ pub struct Execution {
     /// What relations are called in the plan that have another name by now, by that name.
     planned_names: HashMap<String, String>,
     schema: SchemaRef,
-    watermarks: HashMap<String, Watermark>,
+    watermarks: HashMap<String, Clocks>,
     stepped: bool,
     /// Whether an operator reads the tick's time, and when that alone changes the answer next.
     reads_clock: bool,
@@ -115,8 +122,9 @@ impl Execution {
         }
         self.stepped = true;
         for source in &self.sources {
-            if let Some(watermark) = input.watermarks.get(source) {
-                self.watermarks.insert(source.clone(), *watermark);
+            let clocks = clocks(&input, source);
+            if clocks != Clocks::default() {
+                self.watermarks.insert(source.clone(), clocks);
             }
         }
         self.runtime.set(Some(self.as_planned(input)));
@@ -141,7 +149,10 @@ impl Execution {
         };
         !self.stepped
             || self.relations.iter().any(changed)
-            || self.sources.iter().any(|source| input.watermarks.get(source) != self.watermarks.get(source))
+            || self
+                .sources
+                .iter()
+                .any(|source| clocks(input, source) != self.watermarks.get(source).copied().unwrap_or_default())
             || self.due_micros.is_some_and(|due| due <= input.now_micros)
     }
 
@@ -166,10 +177,13 @@ impl Execution {
         }
         let planned = |name: &String| self.planned_names.get(name).unwrap_or(name).clone();
         let deltas = self.relations.iter().filter_map(|name| Some((planned(name), input.deltas.get(name)?.clone())));
-        let watermarks = self.sources.iter().filter_map(|name| Some((planned(name), *input.watermarks.get(name)?)));
+        let of = |clocks: &HashMap<String, Watermark>| {
+            self.sources.iter().filter_map(|name| Some((planned(name), *clocks.get(name)?))).collect()
+        };
         Arc::new(TickInput {
             deltas: deltas.collect(),
-            watermarks: watermarks.collect(),
+            watermarks: of(&input.watermarks),
+            closing: of(&input.closing),
             tick: input.tick,
             now_micros: input.now_micros,
             evict: input.evict,

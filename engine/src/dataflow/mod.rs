@@ -3,7 +3,7 @@
 //! A [`Dataflow`] is a DataFusion logical plan whose leaves are [`scan::DeltaTable`]s (sources, or other views) and whose stateful nodes are ours
 //! ([`node::AggregateNode`], [`join::JoinNode`], [`window::WindowNode`], [`top_n::TopNNode`],
 //! [`set_operation::SetOperationNode`], [`session::SessionNode`], [`count_window::CountWindowNode`],
-//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`asof_join::AsofJoinNode`],
+//! [`upsert::UpsertNode`], [`temporal_filter::TemporalFilterNode`], [`window_gate::WindowGateNode`], [`asof_join::AsofJoinNode`],
 //! [`constant::ConstantNode`]); its stateless ones are DataFusion's, or [`checked::CheckedNode`]s where they can fail
 //! on a row. DataFusion's physical planner turns it, once, into an `ExecutionPlan`
 //! ([`planner::plan`]); each tick executes that plan over the tick's deltas ([`execution::Execution::step`]). A stateful
@@ -41,6 +41,7 @@ pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
 pub mod window;
+pub mod window_gate;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -69,6 +70,8 @@ pub struct Dataflow {
     pub bounds: Vec<Option<Bound>>,
     /// True if every row is final when it appears, because windows emit on close.
     pub closes: bool,
+    /// True if a source behind it accepts rows for windows that have closed.
+    pub accepts_late: bool,
     /// The columns read of each source, by source name: what its decoder must materialise.
     pub inputs: BTreeMap<String, BTreeSet<String>>,
     /// The maintained relations read: other views.
@@ -92,6 +95,7 @@ impl Dataflow {
             append_only: self.append_only,
             bounds: self.bounds.clone(),
             closes: self.closes,
+            accepts_late: self.accepts_late,
             sources: self.sources.clone(),
             rows: self.rows,
         }

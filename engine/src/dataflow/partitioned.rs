@@ -23,6 +23,7 @@ use super::temporal_filter::{TemporalFilterMaker, TemporalFilterNode};
 use super::top_n::{TopNMaker, TopNNode};
 use super::upsert::{UpsertMaker, UpsertNode};
 use super::window::{WindowMaker, WindowNode};
+use super::window_gate::{WindowGateMaker, WindowGateNode};
 
 /// A node's id, what makes its operators, the columns by which each input is dealt out, what bounds it.
 type Found<'a> = (OperatorId, Arc<dyn MakeOperator>, Vec<Vec<usize>>, Option<&'a Bound>);
@@ -61,6 +62,9 @@ pub async fn plan(
         let maker = TemporalFilterMaker::new(node, &inputs[0].schema())?;
         let columns = maker.partition_columns();
         (node.id, Arc::new(maker), vec![columns], None)
+    } else if let Some(node) = any.downcast_ref::<WindowGateNode>() {
+        let maker = WindowGateMaker::new(node, &inputs[0].schema());
+        (node.id, Arc::new(maker), vec![vec![node.column]], Some(&node.bound))
     } else if let Some(node) = any.downcast_ref::<AsofJoinNode>() {
         let maker = AsofJoinMaker::new(node, [inputs[0].schema(), inputs[1].schema()])?;
         for (past, bound) in past.iter_mut().zip(&node.past) {

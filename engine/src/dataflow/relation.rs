@@ -21,6 +21,8 @@ pub struct RelationProperties {
     pub bounds: Vec<Option<Bound>>,
     /// True if every row is final when it appears.
     pub closes: bool,
+    /// True if a source behind it, or it itself, accepts rows for windows that have closed.
+    pub accepts_late: bool,
     /// The sources whose event time it follows.
     pub sources: BTreeSet<String>,
     /// How the number of its rows grows.
@@ -39,9 +41,16 @@ impl RelationProperties {
             append_only: true,
             bounds: schema.fields().iter().map(bound).collect(),
             closes: false,
+            accepts_late: false,
             sources: BTreeSet::from([name.to_owned()]),
             rows: Growth::Unbounded,
         }
+    }
+
+    /// The same of a source that accepts rows for windows that have closed, or does not.
+    #[must_use]
+    pub fn accepting_late(self, accepts_late: bool) -> Self {
+        Self { accepts_late, ..self }
     }
 
     /// The same after a source was given another name.

@@ -31,8 +31,18 @@ pub struct TickInput {
     pub deltas: HashMap<String, RelationDelta>,
     /// Watermark by source name.
     pub watermarks: HashMap<String, Watermark>,
+    /// By source name the watermark by which windows close; never behind the other.
+    pub closing: HashMap<String, Watermark>,
     /// Whether final state may be dropped.
     pub evict: bool,
+}
+
+impl TickInput {
+    /// The same without watermarks: nothing is final, and nothing closes.
+    #[must_use]
+    pub fn unclocked(self) -> Self {
+        Self { watermarks: HashMap::new(), closing: HashMap::new(), ..self }
+    }
 }
 
 /// Names a stateful node within its view.

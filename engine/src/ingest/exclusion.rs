@@ -1,7 +1,7 @@
 //! The exclusion log: the only input of lateness that is not in the source's own log.
 //!
 //! Entries are kept as long as the source is read. Every replay begins where the live reading did, so each entry decides
-//! about rows that a replay judges; none ever becomes superfluous while a replay is still possible. An entry is 32 bytes, and
+//! about rows that a replay judges; none ever becomes superfluous while a replay is still possible. An entry is 40 bytes, and
 //! there is at most one for each idle timeout that passed between two records of a partition.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,26 @@ pub struct Exclusion {
     pub offset: i64,
     /// The watermark, µs of event time.
     pub floor_micros: i64,
+    /// The closing watermark, µs of event time: for its windows nobody waits from then on.
+    pub closing_floor_micros: i64,
     /// The tick's time, µs.
     pub now_micros: i64,
+}
+
+impl Exclusion {
+    /// True if `other` raises one of its floors.
+    fn is_below(&self, other: &Self) -> bool {
+        self.floor_micros < other.floor_micros || self.closing_floor_micros < other.closing_floor_micros
+    }
+
+    /// The same with floors no lower than another's.
+    fn at_least(self, other: &Self) -> Self {
+        Self {
+            floor_micros: self.floor_micros.max(other.floor_micros),
+            closing_floor_micros: self.closing_floor_micros.max(other.closing_floor_micros),
+            ..self
+        }
+    }
 }
 
 /// Every exclusion that raised a floor, by partition and offset. Floors of one partition never fall.
@@ -31,8 +49,7 @@ impl ExclusionLog {
         let after = entries.partition_point(|entry| entry.offset <= exclusion.offset);
         match entries[..after].last_mut() {
             Some(last) if open || last.offset == exclusion.offset => {
-                let floor_micros = last.floor_micros.max(exclusion.floor_micros);
-                *last = Exclusion { offset: last.offset, floor_micros, ..exclusion };
+                *last = Exclusion { offset: last.offset, ..exclusion.at_least(last) };
                 *last
             }
             _ => {
@@ -46,7 +63,7 @@ impl ExclusionLog {
     pub(super) fn merge(&mut self, exclusion: Exclusion) {
         let entries = self.0.entry(exclusion.partition).or_default();
         match entries.binary_search_by_key(&exclusion.offset, |entry| entry.offset) {
-            Ok(at) if entries[at].floor_micros < exclusion.floor_micros => entries[at] = exclusion,
+            Ok(at) if entries[at].is_below(&exclusion) => entries[at] = exclusion.at_least(&entries[at]),
             Ok(_) => {}
             Err(at) => entries.insert(at, exclusion),
         }

@@ -44,7 +44,7 @@ pub use tick::IngestedTick;
 use crate::error::{Error, Result};
 use crate::ingest::partition::Partition;
 use crate::ingest::pending::PendingRows;
-use crate::ingest::progress::Progress;
+use crate::ingest::progress::{Delays, Progress};
 use crate::ingest::quarantine::{ErrorRows, LateRows};
 use crate::source::{Offsets, PartitionStatus};
 use crate::time::Watermark;
@@ -80,7 +80,11 @@ impl Ingest {
         spec.validate()?;
         let late = LateRows::new(&spec.topic, &spec.decode.columns, factory(spec.decode_every_column())?);
         Ok(Self {
-            progress: Progress::new(spec.decode.event_time.is_some(), spec.delay_micros, spec.idle_timeout_micros),
+            progress: Progress::new(
+                spec.decode.event_time.is_some(),
+                Delays { closing: spec.delay_micros, lateness: spec.lateness_micros() },
+                spec.idle_timeout_micros,
+            ),
             rows: PendingRows::new(&spec, &factory)?,
             errors: ErrorRows::new(&spec.topic, spec.payload_bytes_max),
             late,
@@ -111,6 +115,7 @@ impl Ingest {
         let mut ingest = Self::new(spec, factory)?;
         let progress = &mut ingest.progress;
         progress.watermark = state.watermark;
+        progress.closing = state.closing;
         progress.now_micros = state.now_micros;
         for (number, saved) in state.partitions {
             progress.restore(Partition::restored(number, saved));
@@ -124,6 +129,7 @@ impl Ingest {
         let partitions = self.progress.partitions.iter().filter(|known| known.was_taken());
         IngestState {
             watermark: self.progress.watermark,
+            closing: self.progress.closing,
             now_micros: self.progress.now_micros,
             partitions: partitions.map(|known| (known.number, known.taken.clone())).collect(),
             exclusions: self.exclusions(),
@@ -202,6 +208,11 @@ impl Ingest {
         self.progress.watermark
     }
 
+    /// The watermark of the last take by which windows close; never behind [`watermark`](Self::watermark).
+    pub fn closing(&self) -> Watermark {
+        self.progress.closing
+    }
+
     /// When a partition that stays silent is taken for idle, µs of tick time; `None` if no silence is being measured.
     pub fn next_idle_micros(&self) -> Option<i64> {
         self.progress.next_idle_micros()
@@ -209,9 +220,9 @@ impl Ingest {
 
     /// Every partition as of the last take, with the bound below which none of its rows is accepted.
     pub fn partitions(&self) -> impl Iterator<Item = (i32, &PartitionProgress, Watermark)> {
-        let delay = self.progress.delay;
+        let lateness = self.progress.delays.lateness;
         let partitions = self.progress.partitions.iter().filter(|known| known.was_taken());
-        partitions.map(move |known| (known.number, &known.taken, Watermark(known.taken.bound(delay))))
+        partitions.map(move |known| (known.number, &known.taken, Watermark(known.taken.bound(lateness))))
     }
 
     fn check_usable(&self) -> Result<()> {
@@ -273,6 +284,7 @@ impl Ingest {
             batches: self.rows.take()?,
             offsets,
             watermark: self.progress.watermark,
+            closing: self.progress.closing,
             errors: self.errors.finish()?,
             late: self.late.finish()?,
             counts,

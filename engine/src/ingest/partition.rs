@@ -85,6 +85,8 @@ pub struct PartitionProgress {
     pub event_time_max: Option<i64>,
     /// No row below this is accepted: the watermark that went on without the partition, µs.
     pub floor: Option<i64>,
+    /// The closing watermark that went on without the partition, µs; at least the floor.
+    pub closing_floor: Option<i64>,
     /// Whether the watermark goes on without it.
     pub excluded: bool,
     /// Whether the newest entry of the exclusion log still grows: no row came since.
@@ -97,9 +99,15 @@ pub struct PartitionProgress {
 
 impl PartitionProgress {
     /// No row below this will be accepted; `i64::MIN` while nothing is known.
-    pub(super) fn bound(&self, delay: i64) -> i64 {
-        let own = self.event_time_max.map_or(i64::MIN, |newest| newest.saturating_sub(delay));
+    pub(super) fn bound(&self, lateness: i64) -> i64 {
+        let own = self.event_time_max.map_or(i64::MIN, |newest| newest.saturating_sub(lateness));
         own.max(self.floor.unwrap_or(i64::MIN))
+    }
+
+    /// Windows need not wait for rows of it below this; `i64::MIN` while nothing is known.
+    pub(super) fn closing_bound(&self, delay: i64) -> i64 {
+        let own = self.event_time_max.map_or(i64::MIN, |newest| newest.saturating_sub(delay));
+        own.max(self.closing_floor.unwrap_or(i64::MIN))
     }
 }
 
@@ -117,12 +125,12 @@ pub(super) struct Partition {
 }
 
 /// The lateness rule over one partition's rows, in offset order: a row is late iff its event time is below the
-/// partition's running maximum minus the delay, or below its floor.
+/// partition's running maximum minus the lateness it allows, or below its floor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Judge {
     newest: i64,
     bound: i64,
-    delay: i64,
+    lateness: i64,
 }
 
 impl Judge {
@@ -132,7 +140,7 @@ impl Judge {
         let late = (event_time < self.bound).then_some(self.bound);
         if event_time > self.newest {
             self.newest = event_time;
-            self.bound = self.bound.max(event_time.saturating_sub(self.delay));
+            self.bound = self.bound.max(event_time.saturating_sub(self.lateness));
         }
         late
     }
@@ -149,9 +157,9 @@ impl Partition {
     }
 
     /// The lateness rule as it stands before the next row.
-    pub(super) fn judge(&self, delay: i64) -> Judge {
+    pub(super) fn judge(&self, lateness: i64) -> Judge {
         let newest = self.progress.event_time_max.unwrap_or(i64::MIN);
-        Judge { newest, bound: self.bound(delay), delay }
+        Judge { newest, bound: self.bound(lateness), lateness }
     }
 
     /// Keeps what `judge` learnt from at least one row. A row ends an exclusion: the next floor is another entry of the log.
@@ -161,12 +169,19 @@ impl Partition {
     }
 
     /// No row below this will be accepted; `i64::MIN` while nothing is known.
-    pub(super) fn bound(&self, delay: i64) -> i64 {
-        self.progress.bound(delay)
+    pub(super) fn bound(&self, lateness: i64) -> i64 {
+        self.progress.bound(lateness)
     }
 
-    pub(super) fn raise_floor(&mut self, floor: i64) {
-        self.progress.floor = self.progress.floor.max(Some(floor));
+    /// Windows need not wait for rows of it below this; `i64::MIN` while nothing is known.
+    pub(super) fn closing_bound(&self, delay: i64) -> i64 {
+        self.progress.closing_bound(delay)
+    }
+
+    /// Raises the floors to those of an exclusion.
+    pub(super) fn raise_floors(&mut self, exclusion: &Exclusion) {
+        self.progress.floor = self.progress.floor.max(Some(exclusion.floor_micros));
+        self.progress.closing_floor = self.progress.closing_floor.max(Some(exclusion.closing_floor_micros));
     }
 
     /// Adds an exclusion known beforehand.
@@ -176,12 +191,10 @@ impl Partition {
         self.apply_planned(self.progress.next_offset.unwrap_or(i64::MIN));
     }
 
-    /// Raises the floor as exclusions known beforehand say for the record at `offset`.
+    /// Raises the floors as exclusions known beforehand say for the record at `offset`.
     pub(super) fn apply_planned(&mut self, offset: i64) {
-        while let Some(exclusion) = self.planned.front().filter(|planned| planned.offset <= offset) {
-            let floor = exclusion.floor_micros;
-            self.raise_floor(floor);
-            self.planned.pop_front();
+        while let Some(exclusion) = self.planned.pop_front_if(|planned| planned.offset <= offset) {
+            self.raise_floors(&exclusion);
         }
     }
 

@@ -5,9 +5,12 @@
 //!
 //! The rule, after Flink's watermark alignment but with the exclusions written down (FLIP-471 tells of sources taken
 //! for idle because their reader was slow): `W = max(W before, min over active partitions of their bound)`, where a
-//! partition's bound is its newest event time minus the delay, or its floor if that is higher. A partition that is
+//! partition's bound is its newest event time minus the lateness it allows, or its floor if that is higher. A partition that is
 //! caught up and silent for the idle timeout does not count; its floor follows W instead. So every partition's bound is
 //! at least W, always, and no row below a published W is ever accepted.
+//!
+//! The closing watermark is the same with the delay in place of the lateness, which is no shorter. Windows close by it, and are
+//! corrected by rows between the two. It has a floor of its own, so a replay without idleness reaches it at the same cut.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +25,11 @@ pub(super) struct Progress {
     /// Sorted by number.
     pub(super) partitions: Vec<Partition>,
     pub(super) watermark: Watermark,
+    /// The watermark by which windows close; never behind the other.
+    pub(super) closing: Watermark,
     pub(super) now_micros: i64,
     pub(super) log: ExclusionLog,
-    pub(super) delay: i64,
+    pub(super) delays: Delays,
     pub(super) idle_timeout: Option<i64>,
     /// Whether the source has an event time at all.
     timed: bool,
@@ -35,14 +40,24 @@ pub(super) struct Progress {
     located: usize,
 }
 
+/// How far behind a partition's newest event time rows may be, µs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delays {
+    /// And windows still wait for them.
+    pub(super) closing: i64,
+    /// And they are accepted; no less.
+    pub(super) lateness: i64,
+}
+
 impl Progress {
-    pub(super) fn new(timed: bool, delay: i64, idle_timeout: Option<i64>) -> Self {
+    pub(super) fn new(timed: bool, delays: Delays, idle_timeout: Option<i64>) -> Self {
         Self {
             partitions: Vec::new(),
             watermark: Watermark::NONE,
+            closing: Watermark::NONE,
             now_micros: i64::MIN,
             log: ExclusionLog::default(),
-            delay,
+            delays,
             idle_timeout,
             timed,
             found: Vec::new(),
@@ -95,16 +110,30 @@ impl Progress {
         Some(self.located)
     }
 
+    /// The exclusion that brings a partition up to the watermarks, if it is behind one of them.
+    fn floors_above(&self, partition: &Partition) -> Option<Exclusion> {
+        let floor_micros = self.watermark.micros()?;
+        let closing_floor_micros = self.closing.micros()?;
+        let is_behind = partition.bound(self.delays.lateness) < floor_micros
+            || partition.closing_bound(self.delays.closing) < closing_floor_micros;
+        is_behind.then(|| Exclusion {
+            partition: partition.number,
+            offset: partition.progress.next_offset.unwrap_or(0),
+            floor_micros,
+            closing_floor_micros,
+            now_micros: self.now_micros,
+        })
+    }
+
     /// A partition found late must not reopen what the watermark closed: its floor is the watermark.
     fn discover(&mut self, at: usize, number: i32, next_offset: Option<i64>) -> Option<usize> {
         let until = until_of(self.until.as_ref(), number)?;
         let mut partition = Partition::discovered(number, next_offset);
         partition.until = until;
         self.log.of(number).iter().for_each(|known| partition.plan(*known));
-        if let Some(floor_micros) = self.watermark.micros().filter(|floor| partition.bound(self.delay) < *floor) {
-            let (offset, now_micros) = (next_offset.unwrap_or(0), self.now_micros);
-            self.found.push(Exclusion { partition: number, offset, floor_micros, now_micros });
-            partition.raise_floor(floor_micros);
+        if let Some(exclusion) = self.floors_above(&partition) {
+            self.found.push(exclusion);
+            partition.raise_floors(&exclusion);
         }
         self.partitions.insert(at, partition);
         Some(at)
@@ -134,9 +163,9 @@ impl Progress {
         }
         self.judge_idleness(status);
         if self.timed {
-            let bounds = self.partitions.iter().filter(|known| !known.progress.excluded);
-            let bound = bounds.map(|active| active.bound(self.delay)).min();
-            self.watermark = self.watermark.max(Watermark(bound.unwrap_or_else(|| self.bound_by_clock())));
+            let Delays { closing, lateness } = self.delays;
+            self.watermark = self.watermark.max(self.least(lateness, |active| active.bound(lateness)));
+            self.closing = self.closing.max(self.least(closing, |active| active.closing_bound(closing)));
             self.raise_floors(&mut exclusions);
         }
         exclusions
@@ -163,27 +192,29 @@ impl Progress {
         active.filter_map(|known| known.progress.idle_since_micros).min().map(|since| since.saturating_add(timeout))
     }
 
+    /// The least bound of the partitions that are not idle.
+    fn least(&self, delay: i64, bound: impl Fn(&Partition) -> i64) -> Watermark {
+        let active = self.partitions.iter().filter(|known| !known.progress.excluded);
+        Watermark(active.map(bound).min().unwrap_or_else(|| self.bound_by_clock(delay)))
+    }
+
     /// The watermark when every partition is idle: event time goes on with the clock from the last arrival. It stays
     /// below the newest event time and `now` minus the delay, whichever is later, however far ahead event times ran.
-    fn bound_by_clock(&self) -> i64 {
+    fn bound_by_clock(&self, delay: i64) -> i64 {
         let newest = self.partitions.iter().filter_map(|known| known.progress.event_time_max).max();
         let arrival = self.partitions.iter().filter_map(|known| known.progress.idle_since_micros).max();
         let (Some(newest), Some(arrival)) = (newest, arrival) else { return i64::MIN };
         let silence = self.now_micros.saturating_sub(arrival);
-        let moved = newest.saturating_sub(self.delay).saturating_add(silence);
-        moved.min(newest.max(self.now_micros.saturating_sub(self.delay)))
+        let moved = newest.saturating_sub(delay).saturating_add(silence);
+        moved.min(newest.max(self.now_micros.saturating_sub(delay)))
     }
 
     fn raise_floors(&mut self, exclusions: &mut Vec<Exclusion>) {
-        let Some(floor_micros) = self.watermark.micros() else { return };
-        for partition in &mut self.partitions {
-            if !partition.progress.excluded || partition.bound(self.delay) >= floor_micros {
-                continue;
-            }
-            partition.raise_floor(floor_micros);
-            let offset = partition.progress.next_offset.unwrap_or(0);
-            let exclusion =
-                Exclusion { partition: partition.number, offset, floor_micros, now_micros: self.now_micros };
+        for at in 0..self.partitions.len() {
+            let excluded = Some(&self.partitions[at]).filter(|partition| partition.progress.excluded);
+            let Some(exclusion) = excluded.and_then(|partition| self.floors_above(partition)) else { continue };
+            let partition = &mut self.partitions[at];
+            partition.raise_floors(&exclusion);
             exclusions.push(self.log.write(exclusion, partition.progress.exclusion_open));
             partition.progress.exclusion_open = true;
         }

@@ -103,7 +103,7 @@ impl Ingest {
             return Ok(());
         }
         let (mut late, mut future) = (0, 0);
-        let mut judge = partition.judge(self.progress.delay);
+        let mut judge = partition.judge(self.progress.delays.lateness);
         let skew = self.spec.max_future_skew_micros;
         let PendingRows { decoder, dropped, .. } = &mut self.rows;
         let event_times = &decoder.event_times()[first_row..];

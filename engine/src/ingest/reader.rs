@@ -96,6 +96,8 @@ pub struct SourceStatus {
     pub trouble: Option<String>,
     /// The source's watermark.
     pub watermark: Watermark,
+    /// The watermark by which windows close.
+    pub closing: Watermark,
     /// Partition to its report.
     pub partitions: BTreeMap<i32, PartitionReport>,
     /// Rows read that no tick has taken yet.
@@ -303,9 +305,9 @@ impl Reading {
             partitions.insert(number, report);
         }
         let (pending_rows, pending_bytes) = (ingest.pending_rows(), ingest.pending_bytes());
-        let watermark = ingest.watermark();
+        let (watermark, closing) = (ingest.watermark(), ingest.closing());
         let (state, trouble) = (self.state, self.trouble.clone());
-        SourceStatus { state, trouble, watermark, partitions, pending_rows, pending_bytes }
+        SourceStatus { state, trouble, watermark, closing, partitions, pending_rows, pending_bytes }
     }
 }
 

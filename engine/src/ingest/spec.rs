@@ -46,8 +46,10 @@ pub struct IngestSpec {
     pub key: Vec<usize>,
     /// The record metadata the source includes, in order; of a source with a key also [`PLACE_COLUMNS`].
     pub metadata: Vec<IncludedColumn>,
-    /// How far below its partition's running maximum an event time may lie before the row is late, µs.
+    /// How far below its partition's running maximum an event time may lie before windows close without the row, µs.
     pub delay_micros: i64,
+    /// How far below it may lie before the row is late, µs, at least the delay; `None` for the delay itself.
+    pub accept_late_micros: Option<i64>,
     /// How far beyond the record's own time an event time may lie before the record is an error, µs; `None` for no limit.
     pub max_future_skew_micros: Option<i64>,
     /// How long a partition that is caught up may be silent before it stops holding the watermark back, µs; `None` for ever.
@@ -77,6 +79,7 @@ impl IngestSpec {
             key: Vec::new(),
             metadata: Vec::new(),
             delay_micros: 0,
+            accept_late_micros: None,
             max_future_skew_micros: Some(MAX_FUTURE_SKEW_MICROS),
             idle_timeout_micros: Some(IDLE_TIMEOUT_MICROS),
             payload_bytes_max: 4096,
@@ -114,6 +117,11 @@ impl IngestSpec {
         let included = self.metadata.iter().filter(|included| self.key.is_empty() || !is_reserved(&included.name));
         let included = included.map(|included| Arc::new(Field::from(included)));
         Arc::new(Schema::new(self.decode.columns.iter().cloned().chain(included).collect::<Fields>()))
+    }
+
+    /// How far below its partition's running maximum an event time may lie before the row is late, µs.
+    pub fn lateness_micros(&self) -> i64 {
+        self.accept_late_micros.unwrap_or(self.delay_micros)
     }
 
     /// The columns in use.
@@ -157,6 +165,10 @@ impl IngestSpec {
         let spans = [Some(self.delay_micros), self.max_future_skew_micros, self.idle_timeout_micros];
         if spans.iter().flatten().any(|span| *span < 0) {
             let message = "the watermark delay, the future skew and the idle timeout must not be negative";
+            return Err(Error::input(format!("source \"{}\": {message}", self.source)));
+        }
+        if self.lateness_micros() < self.delay_micros {
+            let message = "rows must be accepted for at least the watermark delay";
             return Err(Error::input(format!("source \"{}\": {message}", self.source)));
         }
         if self.batch_rows_max == 0 {

@@ -16,6 +16,8 @@ use crate::time::Watermark;
 pub struct IngestState {
     /// The watermark.
     pub watermark: Watermark,
+    /// The watermark by which windows close.
+    pub closing: Watermark,
     /// The newest tick's time, µs.
     pub now_micros: i64,
     /// Partition to its progress.
@@ -37,6 +39,7 @@ impl IngestState {
     pub fn to_tables(&self) -> Result<Vec<(String, RecordBatch)>> {
         let source = RecordBatch::try_from_iter_with_nullable([
             ("watermark", int64(std::iter::once(self.watermark.micros())), true),
+            ("closing", int64(std::iter::once(self.closing.micros())), true),
             ("now", int64(std::iter::once(Some(self.now_micros))), true),
         ])?;
         let tables = [(SOURCE, source), (PARTITIONS, self.partitions()?), (EXCLUSIONS, self.exclusions()?)];
@@ -56,6 +59,7 @@ impl IngestState {
             ("next_offset", int64(|known| known.next_offset), true),
             ("event_time_max", int64(|known| known.event_time_max), true),
             ("floor", int64(|known| known.floor), true),
+            ("closing_floor", int64(|known| known.closing_floor), true),
             ("excluded", flag(|known| known.excluded), true),
             ("exclusion_open", flag(|known| known.exclusion_open), true),
             ("idle_since", int64(|known| known.idle_since_micros), true),
@@ -75,6 +79,7 @@ impl IngestState {
             ("partition", Arc::new(partition) as ArrayRef, true),
             ("offset", int64(|entry| entry.offset), true),
             ("floor", int64(|entry| entry.floor_micros), true),
+            ("closing_floor", int64(|entry| entry.closing_floor_micros), true),
             ("now", int64(|entry| entry.now_micros), true),
         ])?)
     }
@@ -86,12 +91,14 @@ impl IngestState {
     pub fn from_tables(tables: &[(String, RecordBatch)]) -> Result<Self> {
         let source = Table::find(tables, SOURCE)?;
         let watermark = source.primitive::<Int64Type>("watermark")?;
+        let closing = source.primitive::<Int64Type>("closing")?;
         let now = source.primitive::<Int64Type>("now")?;
         if source.rows() != 1 {
             return Err(Error::data("saved source state: table source does not hold one row"));
         }
         Ok(Self {
             watermark: watermark(0).map_or(Watermark::NONE, Watermark),
+            closing: closing(0).map_or(Watermark::NONE, Watermark),
             now_micros: source.required(now(0), "now")?,
             partitions: Self::read_partitions(&Table::find(tables, PARTITIONS)?)?,
             exclusions: Self::read_exclusions(&Table::find(tables, EXCLUSIONS)?)?,
@@ -103,6 +110,7 @@ impl IngestState {
         let next_offset = table.primitive::<Int64Type>("next_offset")?;
         let event_time_max = table.primitive::<Int64Type>("event_time_max")?;
         let floor = table.primitive::<Int64Type>("floor")?;
+        let closing_floor = table.primitive::<Int64Type>("closing_floor")?;
         let idle_since = table.primitive::<Int64Type>("idle_since")?;
         let (excluded, exclusion_open) = (table.flag("excluded")?, table.flag("exclusion_open")?);
         let names = ["bytes", "accepted", "late", "errors", "tombstones", "skipped"];
@@ -123,6 +131,7 @@ impl IngestState {
                 next_offset: next_offset(row),
                 event_time_max: event_time_max(row),
                 floor: floor(row),
+                closing_floor: closing_floor(row),
                 excluded: excluded.value(row),
                 exclusion_open: exclusion_open.value(row),
                 idle_since_micros: idle_since(row),
@@ -137,12 +146,14 @@ impl IngestState {
         let partition = table.primitive::<Int32Type>("partition")?;
         let offset = table.primitive::<Int64Type>("offset")?;
         let floor = table.primitive::<Int64Type>("floor")?;
+        let closing_floor = table.primitive::<Int64Type>("closing_floor")?;
         let now = table.primitive::<Int64Type>("now")?;
         let read = |row| {
             Ok(Exclusion {
                 partition: table.required(partition(row), "partition")?,
                 offset: table.required(offset(row), "offset")?,
                 floor_micros: table.required(floor(row), "floor")?,
+                closing_floor_micros: table.required(closing_floor(row), "closing_floor")?,
                 now_micros: table.required(now(row), "now")?,
             })
         };

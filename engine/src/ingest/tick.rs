@@ -23,6 +23,9 @@ pub struct IngestedTick {
     pub offsets: BTreeMap<i32, (i64, i64)>,
     /// No row of a later tick lies below. Never goes back.
     pub watermark: Watermark,
+    /// Windows that end at or before it have closed; never behind the watermark, and never goes back. Between the two lie the
+    /// rows that are late for their windows and yet accepted.
+    pub closing: Watermark,
     /// Rows for `<source>_errors` ([`errors_schema`](super::quarantine::errors_schema)).
     pub errors: Option<RecordBatch>,
     /// Rows for `<source>_late` ([`late_schema`](super::quarantine::late_schema)).

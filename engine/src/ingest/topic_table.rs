@@ -78,7 +78,7 @@ impl TopicTable {
         opener: Arc<dyn SourceOpener>,
         start: Offsets,
     ) -> crate::Result<Self> {
-        spec.delay_micros = NEVER_LATE_MICROS;
+        (spec.delay_micros, spec.accept_late_micros) = (NEVER_LATE_MICROS, None);
         spec.idle_timeout_micros = None;
         let schema = spec.table_schema();
         Ok(Self { spec, cut: None, factory, opener, start, schema })

@@ -19,6 +19,7 @@ pub mod state_bound;
 pub mod temporal_filter;
 pub mod top_n;
 pub mod upsert;
+pub mod window_gate;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt16Array};
 use arrow::compute::filter_record_batch;
@@ -40,6 +41,9 @@ pub struct TickContext {
     /// For an operator with a monotone column: every later input row has a value of at least this in that column (as
     /// i64: µs for timestamps, days for dates), so smaller values are final. Never goes back. `None` while nothing is known.
     pub closed_below: Option<i64>,
+    /// The same by the watermark by which windows close, for an operator that asks for it: rows of smaller values may still come,
+    /// but nobody waits for them. Not below the other, and never goes back.
+    pub closing_below: Option<i64>,
     /// For an operator with two inputs that match each other's rows by time: a kept row of input i whose time is below
     /// bound i matches no later row of the other input, inserted or retracted. Units and growth as above.
     pub matched_below: [Option<i64>; 2],

@@ -142,7 +142,8 @@ impl<M: Fn() -> Box<dyn Operator>> Cluster<M> {
             let inputs: Vec<Vec<Delta>> = inputs.iter().map(dealt).collect();
             let (tick, now_micros, evict) = (TickId(self.tick), self.now_micros, self.evict);
             let matched_below = self.matched_below;
-            let context = TickContext { tick, now_micros, closed_below, matched_below, evict };
+            let context =
+                TickContext { tick, now_micros, closed_below, matched_below, evict, ..TickContext::default() };
             let output = self.operators[partition].step(inputs, &context).expect("a legal tick");
             for delta in output {
                 assert_eq!(

@@ -288,11 +288,11 @@ impl Backfill {
         clocked: Clocked,
     ) -> Result<()> {
         let ingested = self.ingest.take(template.now_micros, &source.partitions())?;
-        let watermark = (clocked == Clocked::Yes).then(|| (self.name.clone(), ingested.watermark));
-        let watermarks = watermark.into_iter().collect();
+        let own = |watermark| (clocked == Clocked::Yes).then(|| (self.name.clone(), watermark)).into_iter().collect();
+        let (watermarks, closing) = (own(ingested.watermark), own(ingested.closing));
         let rows: Vec<Delta> = ingested.batches.into_iter().map(Delta::inserts).collect();
         let deltas = HashMap::from([(self.name.clone(), Arc::new(rows))]);
-        let input = TickInput { deltas, watermarks, ..template.clone() };
+        let input = TickInput { deltas, watermarks, closing, ..template.clone() };
         view.tick(&Arc::new(input));
         view.check()
     }

@@ -313,6 +313,8 @@ pub struct SourceTables {
     pub late: RingTable,
     /// Its watermark as of the last tick.
     pub watermark: Watermark,
+    /// The watermark by which its windows close, as of the last tick.
+    pub closing: Watermark,
     /// Next offset of every partition as of the last tick.
     pub offsets: BTreeMap<i32, i64>,
     /// What became of every offset consumed so far, by partition.
@@ -326,6 +328,7 @@ impl SourceTables {
             errors: RingTable::new(errors_schema(), rows_max, bytes_max),
             late: RingTable::new(late_schema(&spec.decode.columns), rows_max, bytes_max),
             watermark: Watermark::NONE,
+            closing: Watermark::NONE,
             offsets: BTreeMap::new(),
             counts: BTreeMap::new(),
         }
@@ -340,13 +343,14 @@ impl SourceTables {
         SourceReading {
             partitions: self.offsets.iter().map(read).collect(),
             watermark: self.watermark,
+            closing: self.closing,
             errors: Some(self.errors.snapshot()),
             late: Some(self.late.snapshot()),
         }
     }
 
     fn absorb(&mut self, ingested: &IngestedTick) -> Result<()> {
-        self.watermark = ingested.watermark;
+        (self.watermark, self.closing) = (ingested.watermark, ingested.closing);
         self.offsets.extend(ingested.offsets.iter().map(|(partition, (_, to))| (*partition, *to)));
         for (partition, counts) in &ingested.counts {
             *self.counts.entry(*partition).or_default() += *counts;
@@ -619,6 +623,11 @@ impl Core {
         self.sources.iter().map(|(name, source)| (name.clone(), source.watermark)).collect()
     }
 
+    /// By which windows close, of every source.
+    pub fn closing_watermarks(&self) -> HashMap<String, Watermark> {
+        self.sources.iter().map(|(name, source)| (name.clone(), source.closing)).collect()
+    }
+
     /// Runs one tick over what the sources ingested. `now_micros` never goes back: an earlier time is taken as the last.
     ///
     /// # Errors
@@ -679,8 +688,14 @@ impl Core {
 
     /// The input of the current tick over `deltas`.
     pub fn input(&self, deltas: HashMap<String, RelationDelta>) -> TickInput {
-        let watermarks = self.watermarks();
-        TickInput { tick: self.tick, now_micros: self.now_micros, deltas, watermarks, evict: self.config.evict }
+        TickInput {
+            tick: self.tick,
+            now_micros: self.now_micros,
+            deltas,
+            watermarks: self.watermarks(),
+            closing: self.closing_watermarks(),
+            evict: self.config.evict,
+        }
     }
 
     fn record_changes(&mut self, deltas: &HashMap<String, RelationDelta>) {

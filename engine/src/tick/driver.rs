@@ -372,8 +372,7 @@ impl Driver {
     fn pin(&mut self, relations: &[String], sources: &[String]) -> Result<Pin> {
         self.check_standing(relations)?;
         let rows = relations.iter().filter_map(|name| Some((name.clone(), self.core.maintained(name)?.0))).collect();
-        let mut template = self.core.input(Default::default());
-        template.watermarks.clear();
+        let template = self.core.input(Default::default()).unclocked();
         let positions = self.positions(sources)?;
         let changes = (!relations.is_empty()).then(|| self.core.record(relations.iter().cloned()));
         Ok(Pin { template, rows, changes, positions })
@@ -457,7 +456,12 @@ impl Driver {
             }
         }
         let moved = |(name, tick): (&String, &IngestedTick)| {
-            !tick.is_empty() || self.core.sources().get(name).is_some_and(|known| known.watermark != tick.watermark)
+            !tick.is_empty()
+                || self
+                    .core
+                    .sources()
+                    .get(name)
+                    .is_some_and(|known| (known.watermark, known.closing) != (tick.watermark, tick.closing))
         };
         let is_due = reads_clock || self.core.due_micros().is_some_and(|due| due <= now);
         if !ingested.iter().any(moved) && !self.core.is_written() && !is_due {

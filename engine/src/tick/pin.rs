@@ -75,7 +75,7 @@ impl Pin {
 /// # Errors
 /// `Data` when the view's plan fails on a row, `Limit` when it takes more memory than its budget.
 pub fn feed(view: &mut RunningView, template: &TickInput, deltas: HashMap<String, RelationDelta>) -> Result<()> {
-    let input = TickInput { deltas, watermarks: HashMap::new(), ..template.clone() };
+    let input = TickInput { deltas, ..template.clone().unclocked() };
     view.tick(&Arc::new(input));
     view.check()
 }

@@ -79,6 +79,8 @@ pub struct SourceReading {
     pub partitions: BTreeMap<i32, PartitionReading>,
     /// Minimum over the partitions that are not idle.
     pub watermark: Watermark,
+    /// The watermark by which windows close; never behind the other.
+    pub closing: Watermark,
     /// The newest rows that could not be decoded, for `<source>_errors`.
     pub errors: Option<ViewSnapshot>,
     /// The newest rows that came late, for `<source>_late`.

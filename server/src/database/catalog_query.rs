@@ -126,6 +126,10 @@ impl Relations for WithCatalog<'_> {
             }
         }
     }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        self.own.version_time(schema, name)
+    }
 }
 
 impl Database {

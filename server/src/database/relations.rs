@@ -84,6 +84,18 @@ impl Relations for DeltaRelations {
             }),
         })
     }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        version_time(&self.catalog, schema, name)
+    }
+}
+
+/// The time of the versions of a relation of the catalog.
+pub(super) fn version_time(catalog: &Catalog, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+    match catalog.get(name).filter(|_| is_public(schema)) {
+        Some(object) => object.version_time(),
+        None => NoRelations.version_time(schema, name),
+    }
 }
 
 pub(super) fn view_relation(object: &Object, query: &str) -> Relation {
@@ -247,5 +259,9 @@ impl Relations for ReadRelations<'_> {
                 }))
             }
         }
+    }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        version_time(&self.reading.catalog, schema, name)
     }
 }

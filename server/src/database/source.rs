@@ -16,7 +16,7 @@ use engine::ingest::{DecoderFactory, IncludedColumn, IngestSpec};
 use engine::source::connector;
 use sql::SqlError;
 use sql::SqlState;
-use sql::statement::{self, CreateSource};
+use sql::statement::{self, CreateSource, WatermarkDefinition};
 
 /// Longest record accepted unless `record_bytes_max` says otherwise, bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -108,6 +108,7 @@ fn ingest_spec(create: &CreateSource, topic: &str, options: &[(String, String)])
     }
     if let Some(watermark) = &create.watermark {
         spec.delay_micros = micros(watermark.delay);
+        spec.accept_late_micros = watermark.accept_late.map(micros);
         spec.idle_timeout_micros = watermark.idle_timeout.map(micros);
     }
     for (name, value) in options {
@@ -161,7 +162,8 @@ fn included(kind: statement::MetadataColumn, name: &str) -> IncludedColumn {
 pub fn delta_table(create: &CreateSource) -> DeltaTable {
     let schema = Arc::new(arrow::datatypes::Schema::new(columns(create).into_iter().collect::<Fields>()));
     let event_time = create.watermark.as_ref().map(|watermark| watermark.column.as_str());
-    let properties = RelationProperties::of_source(&create.name, &schema, event_time);
+    let accepts_late = create.watermark.as_ref().is_some_and(WatermarkDefinition::accepts_late);
+    let properties = RelationProperties::of_source(&create.name, &schema, event_time).accepting_late(accepts_late);
     let key = create.primary_key.iter().map(|index| create.columns[*index].name().clone()).collect();
     DeltaTable::new(&create.name, schema, Arc::new(properties)).with_key(key)
 }

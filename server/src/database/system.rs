@@ -132,6 +132,10 @@ fn sources(reading: &Reading, engine: &Engine) -> RecordBatch {
             "watermark",
             watermark_column(found.iter().map(|(_, r, ..)| r.as_ref().map_or(Watermark::NONE, |r| r.watermark))),
         )
+        .add(
+            "closing_watermark",
+            watermark_column(found.iter().map(|(_, r, ..)| r.as_ref().map_or(Watermark::NONE, |r| r.closing))),
+        )
         .bigint("accepted", counts.iter().map(|c| count(c.accepted)))
         .bigint("late", counts.iter().map(|c| count(c.late)))
         .bigint("errors", counts.iter().map(|c| count(c.errors)))

@@ -33,6 +33,7 @@ impl Database {
             append_only: false,
             bounds: vec![None; create.columns.len()],
             closes: false,
+            accepts_late: false,
             sources: BTreeSet::new(),
             rows: Growth::Present,
         };

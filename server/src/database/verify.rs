@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{cast, filter_record_batch, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{cast, filter_record_batch, or, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::logical_expr::LogicalPlan;
@@ -25,7 +25,7 @@ use sql::catalog::{Definition, Object};
 use sql::statement::{CreateMaterializedView, Emit, OnError, Verify};
 use sql::{SqlError, SqlState};
 
-use super::relations::{failed, view_relation};
+use super::relations::{failed, version_time, view_relation};
 use super::view::plan_view;
 use super::{Database, Reading, degraded};
 use crate::backend::{Backend, Notice, Outcome, RowsTag, StatementResult};
@@ -158,16 +158,22 @@ fn closed(
     dataflow: &engine::dataflow::Dataflow,
     reading: &Reading,
 ) -> Result<Vec<RecordBatch>, SqlError> {
-    let bounded = dataflow.bounds.iter().enumerate().find_map(|(column, bound)| Some((column, bound.as_ref()?)));
-    let Some((column, bound)) = bounded else {
+    let bounded = dataflow.bounds.iter().enumerate().filter_map(|(column, bound)| Some((column, bound.as_ref()?)));
+    let bounded = bounded.map(|(column, bound)| Ok((column, PhysicalBound::try_new(bound)?)));
+    let bounded = bounded.collect::<Result<Vec<_>, SqlError>>()?;
+    if bounded.is_empty() {
         return Err(SqlError::unsupported("VERIFY of a view that emits on window close and shows no window column")
             .hint("Give window_start or window_end among its columns."));
-    };
-    let watermarks = reading.snapshot.sources.iter().map(|(name, source)| (name.clone(), source.watermark));
+    }
+    let watermarks = reading.snapshot.sources.iter().map(|(name, source)| (name.clone(), source.closing));
     let watermarks: HashMap<_, _> = watermarks.collect();
-    let bound = PhysicalBound::try_new(bound)?;
     let kept = rows.iter().map(|batch| {
-        let is_final = bound.are_final(batch.column(column), &watermarks)?;
+        let mut is_final = BooleanArray::from(vec![false; batch.num_rows()]);
+        // One such column is the window's; others follow from it, and say it later.
+        for (column, bound) in &bounded {
+            let by_this = bound.are_final(batch.column(*column), &watermarks)?;
+            is_final = or(&is_final, &by_this).map_err(engine::Error::from)?;
+        }
         Ok(filter_record_batch(batch, &is_final).map_err(engine::Error::from)?)
     });
     kept.collect()
@@ -201,6 +207,10 @@ impl Relations for AcceptedRelations<'_> {
                 Relation::Table(Arc::new(SnapshotTable::new(rows)))
             }
         })
+    }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        version_time(&self.reading.catalog, schema, name)
     }
 }
 

@@ -95,6 +95,10 @@ impl Relations for WithRows<'_> {
     fn names(&self) -> Vec<String> {
         self.own.names()
     }
+
+    fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        self.own.version_time(schema, name)
+    }
 }
 
 impl Database {

@@ -15,6 +15,7 @@
 //! depend on which are read.
 
 pub(crate) mod syntax;
+pub(crate) mod version;
 
 use std::fmt;
 use std::sync::Arc;

@@ -10,8 +10,9 @@ use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, JoinConstraint, JoinOperator, Select, Spanned, Value, ValueWithSpan,
 };
 
+use super::version;
 use crate::SqlError;
-use crate::binder::call;
+use crate::binder::{Relations, call};
 use crate::error::Located;
 use crate::parser::asof::{INNER, LEFT};
 
@@ -56,11 +57,21 @@ pub(super) fn marked(expr: &Expr) -> Option<&Expr> {
     }
 }
 
-/// Makes plain joins of a SELECT's ASOF joins.
+/// The condition on time, marked.
+pub(super) fn mark(condition: ast::Expr) -> ast::Expr {
+    call(NAME, vec![condition])
+}
+
+/// Makes plain joins of a SELECT's ASOF joins and of its joins with versions. `ctes` are the names that WITH gives here.
 ///
 /// # Errors
-/// 0A000 for USING, and for a condition without a comparison by time or with several.
-pub(crate) fn rewrite(select: &mut Select) -> std::result::Result<(), Located> {
+/// 0A000 for USING, and for a condition without a comparison by time or with several; see [`version::rewrite`].
+pub(crate) fn rewrite(
+    select: &mut Select,
+    relations: &dyn Relations,
+    ctes: &[String],
+) -> std::result::Result<(), Located> {
+    version::rewrite(select, relations, ctes)?;
     for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
         let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator else { continue };
         let kind = match match_condition {
@@ -77,7 +88,6 @@ pub(crate) fn rewrite(select: &mut Select) -> std::result::Result<(), Located> {
             JoinConstraint::None => None,
             _ => return refuse("with USING"),
         };
-        let mark = |condition: ast::Expr| call(NAME, vec![condition]);
         // Snowflake's keeps left rows that have no right one.
         let (condition, outer) = match (kind, on) {
             (Some(kind @ (INNER | LEFT)), Some(on)) => {

@@ -71,6 +71,15 @@ pub trait Relations: Sync {
     /// The relation `schema.name`; without a schema, as the search path finds it.
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation>;
 
+    /// The column of the relation `schema.name` that says from when each of its rows counts: see
+    /// [`Object::version_time`](crate::catalog::Object::version_time).
+    ///
+    /// # Errors
+    /// 0A000 where there is none.
+    fn version_time(&self, _schema: Option<&str>, name: &str) -> Result<String, SqlError> {
+        Err(asof::version::no_versions(&format!("the relation \"{name}\"")))
+    }
+
     /// The names a user could have meant, for hints.
     fn names(&self) -> Vec<String> {
         Vec::new()
@@ -237,7 +246,7 @@ fn plan(
 ) -> Result<LogicalPlan, DataFusionError> {
     let attempt = |beside_wildcards: bool| {
         let mut query = query.clone();
-        rewrite::rewrite(&mut query, beside_wildcards)?;
+        rewrite::rewrite(&mut query, context.relations, beside_wildcards)?;
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameters.clone());
         SqlToRel::new(context)
             .sql_statement_to_plan_with_context(ast::Statement::Query(Box::new(query)), &mut planner_context)

@@ -12,7 +12,7 @@
 //! - `row_number()` and its like are bigint.
 //! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
 //! - Rows are compared field by field ([`super::row`]), and `SIMILAR TO` becomes a regular expression ([`crate::functions::similar`]).
-//! - ASOF joins become joins whose condition on time is marked ([`crate::asof`]).
+//! - ASOF joins and joins FOR SYSTEM_TIME AS OF become joins whose condition on time is marked ([`crate::asof`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
 use std::ops::ControlFlow;
@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::literal::Decimal;
-use super::{UNNAMED, names, row};
+use super::{Relations, UNNAMED, names, row};
 use crate::SqlError;
 use crate::asof::syntax as asof;
 use crate::error::Located;
@@ -64,27 +64,32 @@ pub fn visible_text(text: &str) -> String {
 
 /// Rewrites `query` in place. With `beside_wildcards`, every item beside a `*` at the top gets a name of its own: for
 /// `SELECT a, *`, where the planner would find `a` twice.
-pub(crate) fn rewrite(query: &mut Query, beside_wildcards: bool) -> Result<(), Located> {
-    let mut rewriter = Rewriter { depth: 0, beside_wildcards };
+pub(crate) fn rewrite(query: &mut Query, relations: &dyn Relations, beside_wildcards: bool) -> Result<(), Located> {
+    let mut rewriter = Rewriter { depth: 0, beside_wildcards, relations, ctes: Vec::new() };
     match VisitMut::visit(query, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Rewriter {
+struct Rewriter<'a> {
     /// Queries around the place being visited, the one being visited included.
     depth: usize,
     beside_wildcards: bool,
+    relations: &'a dyn Relations,
+    /// The names that WITH gives in the queries around, outermost first, with the depth of the query.
+    ctes: Vec<(usize, String)>,
 }
 
-impl VisitorMut for Rewriter {
+impl VisitorMut for Rewriter<'_> {
     type Break = Located;
 
     /// Names come first: they are those of the functions as written.
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Located> {
         let (top, beside_wildcards) = (self.depth == 0, self.beside_wildcards && self.depth == 0);
         self.depth += 1;
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.ctes.extend(ctes.map(|cte| (self.depth, fold(&cte.alias.name))));
         for_each_select(&mut query.body, &mut |select| name_columns(select, top, beside_wildcards));
         match fetch_to_limit(query) {
             Ok(()) => ControlFlow::Continue(()),
@@ -94,6 +99,8 @@ impl VisitorMut for Rewriter {
 
     /// Windows come last: a query inside may have its own.
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Located> {
+        let ctes: Vec<String> = self.ctes.iter().map(|(_, name)| name.clone()).collect();
+        self.ctes.retain(|(depth, _)| *depth < self.depth);
         self.depth -= 1;
         let mut order_by = match query.body.as_ref() {
             SetExpr::Select(_) => query.order_by.as_mut(),
@@ -102,7 +109,8 @@ impl VisitorMut for Rewriter {
         let mut outcome = Ok(());
         for_each_select(&mut query.body, &mut |select| {
             if outcome.is_ok() {
-                outcome = asof::rewrite(select).and_then(|()| group::rewrite(select, order_by.take()));
+                outcome =
+                    asof::rewrite(select, self.relations, &ctes).and_then(|()| group::rewrite(select, order_by.take()));
             }
         });
         match outcome {

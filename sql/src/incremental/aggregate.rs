@@ -71,6 +71,7 @@ impl Rewriter {
                 .for_each(|(_, bound)| *bound = None);
         }
         all_bounds.resize(aggregate.schema.fields().len(), None);
+        let closing = monotone_key.as_ref().map(|(key, _)| *key);
         let node = AggregateNode {
             id: self.next_operator(),
             input: Arc::new(projection),
@@ -85,7 +86,7 @@ impl Rewriter {
             schema,
         };
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-        Ok(Node { plan, weighted: !close, bounds: all_bounds, closes: close })
+        self.gated(Node { plan, weighted: !close, bounds: all_bounds, closes: close }, closing)
     }
 
     fn below_aggregate(&mut self, input: &LogicalPlan) -> Result<Node, SqlError> {

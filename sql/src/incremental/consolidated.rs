@@ -4,6 +4,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use engine::dataflow::node::AggregateNode;
 use engine::dataflow::temporal_filter::TemporalFilterNode;
 use engine::dataflow::upsert::UpsertNode;
+use engine::dataflow::window_gate::WindowGateNode;
 use engine::delta::is_weighted;
 
 /// True if the plan's answer is a set and what it emits in one tick consolidated: a group aggregate's change, which has
@@ -20,6 +21,7 @@ pub fn is_consolidated(plan: &LogicalPlan) -> bool {
                 || node.downcast_ref::<UpsertNode>().is_some_and(UpsertNode::is_set)
                 // Of a set it lets some rows be seen, and names each that comes or goes once.
                 || node.downcast_ref::<TemporalFilterNode>().is_some_and(|filter| is_consolidated(&filter.input))
+                || node.downcast_ref::<WindowGateNode>().is_some_and(|gate| is_consolidated(&gate.input))
         }
         _ => false,
     }

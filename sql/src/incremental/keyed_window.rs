@@ -35,11 +35,17 @@ impl Rewriter {
         let close = self.emit == Emit::OnWindowClose;
         let output = output(&input, window)?;
         let bounds = bounds(&input, keys, bound.as_ref(), window, close);
+        // The end of its window.
+        let closing = Some(input.bounds.len() + 1);
         let (input_weighted, id) = (input.weighted, self.next_operator());
         let what = match window.shape {
             Shape::Session { .. } => "sessions",
             Shape::Count { .. } => "a count window",
         };
+        if self.gates && matches!(window.shape, Shape::Count { .. }) {
+            let what = "EMIT ON WINDOW CLOSE over a count window of rows that are accepted late";
+            return Err(refusal::named(what, plan).hint("a late row moves the rows of all windows behind it: let the view emit on update, or declare the source without ACCEPT LATE"));
+        }
         if input_weighted && (close || matches!(window.shape, Shape::Count { .. })) {
             let close = if close { "EMIT ON WINDOW CLOSE over " } else { "" };
             return Err(refusal::named(&format!("{close}{what} over rows that can be taken back"), plan));
@@ -81,7 +87,8 @@ impl Rewriter {
             }
         };
         let plan = LogicalPlan::Extension(node);
-        without_columns(Node { plan, weighted: !close, bounds, closes: close }, extra)
+        let node = self.gated(Node { plan, weighted: !close, bounds, closes: close }, closing)?;
+        without_columns(node, extra)
     }
 }
 

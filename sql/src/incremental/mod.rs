@@ -29,6 +29,7 @@ mod set_operation;
 mod subquery;
 mod temporal_filter;
 mod top_n;
+mod window_gate;
 
 pub use checked_batch::checked_batch;
 
@@ -60,7 +61,7 @@ pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<D
     refusal::refuse_reserved_names(&plan)?;
     subquery::refuse_scalar_subqueries_of_many_rows(&plan)?;
     let plan = optimize::optimize(derived_keys::lift(set_operation::mark(plan)?)?)?;
-    let node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
+    let mut node = rewrite::Rewriter::new(emit).rewrite(&plan)?;
     if emit == Emit::OnWindowClose && node.closes && node.weighted {
         return Err(refusal::named("EMIT ON WINDOW CLOSE with rows that can be taken back", &plan)
             .hint("a GROUP BY over a window of the event time makes them final; or let the view emit on update"));
@@ -68,6 +69,10 @@ pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<D
     if emit == Emit::OnWindowClose && !node.closes {
         return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE needs a GROUP BY over a window of the event time")
             .hint("group by window_start and window_end of tumble(…) or hop(…), or by date_trunc(…, event time)"));
+    }
+    if emit == Emit::OnWindowClose && inputs(&node.plan)?.accepts_late {
+        // Whether it closes is known now; what has closed is corrected.
+        node = rewrite::Rewriter::correcting().rewrite(&plan)?;
     }
     let fields = node.plan.schema().as_arrow().fields();
     let count = fields.len() - usize::from(node.weighted);
@@ -82,6 +87,7 @@ pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<D
         schema: Arc::new(schema),
         bounds,
         closes: node.closes && !node.weighted,
+        accepts_late: inputs.accepts_late,
         inputs: inputs.sources,
         relations: inputs.relations,
         sources: inputs.followed,
@@ -102,6 +108,8 @@ struct Inputs {
     relations: BTreeSet<String>,
     /// The sources whose event time it follows.
     followed: BTreeSet<String>,
+    /// Whether one of them accepts rows for windows that have closed.
+    accepts_late: bool,
 }
 
 fn inputs(plan: &LogicalPlan) -> Result<Inputs, SqlError> {
@@ -111,6 +119,7 @@ fn inputs(plan: &LogicalPlan) -> Result<Inputs, SqlError> {
             && let Some(table) = delta_table(scan)
         {
             inputs.followed.extend(table.properties.sources.iter().cloned());
+            inputs.accepts_late |= table.properties.accepts_late;
             if table.properties.maintained {
                 inputs.relations.insert(table.relation);
             } else {

@@ -77,6 +77,7 @@ impl Rewriter {
         let computed: Vec<_> = exprs.drain(keys..).zip(places[keys..].iter().map(computed)).collect();
         let keys = places[..keys].to_vec();
         let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
+        let mut closing = monotone_key.as_ref().map(|(key, _)| *key).filter(|_| self.gates);
         let close = self.emit == Emit::OnWindowClose;
         let leaf = EmptyRelation { produce_one_row: false, schema: without_weight(&input)? };
         let mut extra = width..input.bounds.len();
@@ -88,10 +89,12 @@ impl Rewriter {
                 LogicalPlan::Filter(filter) => LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), below)?),
                 LogicalPlan::Projection(projection) => {
                     let schema = Arc::clone(below.schema());
-                    bounds = projection.expr.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect();
+                    let mut exprs = projection.expr.clone();
+                    closing = closing.map(|place| place_of(place, &mut exprs, &schema));
+                    bounds = exprs.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect();
                     // It leaves out what was added for the keys.
-                    extra = 0..0;
-                    LogicalPlan::Projection(Projection::try_new(projection.expr.clone(), below)?)
+                    extra = projection.expr.len()..exprs.len();
+                    LogicalPlan::Projection(Projection::try_new(exprs, below)?)
                 }
                 _ => return Err(refusal::refuse(plan)),
             };
@@ -110,7 +113,8 @@ impl Rewriter {
             input: Arc::new(input.plan),
         };
         let made = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-        without_columns(Node { plan: made, weighted: !close, bounds, closes: close }, extra)
+        let node = self.gated(Node { plan: made, weighted: !close, bounds, closes: close }, closing)?;
+        without_columns(node, extra)
     }
 
     /// What the keys of an operator over `input` say of when its rows are final.
@@ -141,6 +145,16 @@ impl Rewriter {
         let bounds = input.bounds.iter().enumerate().map(bound).collect();
         Ok(Keyed { monotone_key: monotone.and_then(|key| Some((key, input.bounds[key].clone()?))), bounds })
     }
+}
+
+/// Where a projection has the column at `place` of what it is over; it gets it where it has not.
+fn place_of(place: usize, exprs: &mut Vec<Expr>, schema: &DFSchema) -> usize {
+    let column = Column::from(schema.qualified_field(place));
+    let is_column = |expr: &Expr| matches!(expr.clone().unalias(), Expr::Column(other) if other == column);
+    exprs.iter().position(is_column).unwrap_or_else(|| {
+        exprs.push(Expr::Column(column.clone()).alias(format!("{HIDDEN}closing")));
+        exprs.len() - 1
+    })
 }
 
 /// Windows over the same partitions, and what lies between them.

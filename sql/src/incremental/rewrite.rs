@@ -36,6 +36,8 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Rewriter {
     pub(super) emit: Emit,
+    /// Whether answers that close are held back until they have, and corrected after.
+    pub(super) gates: bool,
     operators: u32,
     /// Aggregates above the node at hand: what is taken back below them is final once their groups are.
     pub(super) aggregates_above: u32,
@@ -44,7 +46,13 @@ pub struct Rewriter {
 impl Rewriter {
     /// A rewriter for one view.
     pub fn new(emit: Emit) -> Self {
-        Self { emit, operators: 0, aggregates_above: 0 }
+        Self { emit, gates: false, operators: 0, aggregates_above: 0 }
+    }
+
+    /// A rewriter for one view that emits on window close and is corrected by rows that come later. To one without them it must
+    /// have a plan.
+    pub fn correcting() -> Self {
+        Self { gates: true, ..Self::new(Emit::OnUpdate) }
     }
 
     /// The next operator id.

@@ -148,6 +148,7 @@ impl Rewriter {
         let columns = without_weight(&input)?;
         let mut fields: Vec<_> = columns.iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
         let mut bounds = keyed.bounds;
+        let closing = keyed.monotone_key.as_ref().map(|(key, _)| *key);
         let extra = width..bounds.len();
         if let (Some(window), Some(_)) = (window, &wanted.column) {
             let (qualifier, field) = window.schema.qualified_field(window.schema.fields().len() - 1);
@@ -170,7 +171,8 @@ impl Rewriter {
             input: Arc::new(input.plan),
         };
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-        without_columns(Node { plan, weighted: !close, bounds, closes: close }, extra)
+        let node = self.gated(Node { plan, weighted: !close, bounds, closes: close }, closing)?;
+        without_columns(node, extra)
     }
 }
 

@@ -7,10 +7,9 @@
 //! a ASOF LEFT JOIN b ON a.k = b.k AND a.t >= b.t  ==>  a ASOF JOIN b MATCH_CONDITION ('left') ON a.k = b.k AND a.t >= b.t
 //! ```
 
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::is_word;
-use crate::SqlError;
 
 /// The kinds of joins whose condition on time stands in ON.
 pub(crate) const INNER: &str = "inner";
@@ -56,21 +55,11 @@ pub(crate) fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewritten
 }
 
-/// Refuses `FOR SYSTEM_TIME AS OF`, which the SQL standard has for joins with versions.
-///
-/// # Errors
-/// 0A000, placed by `character` of a token's place.
-pub(crate) fn refuse_system_time(
-    tokens: &[TokenWithSpan],
-    character: impl Fn(Location) -> usize,
-) -> Result<(), SqlError> {
+/// True if `FOR SYSTEM_TIME AS OF` stands among the tokens, which the SQL standard has for joins with versions.
+pub(crate) fn has_system_time(tokens: &[TokenWithSpan]) -> bool {
     let words = ["for", "system_time", "as", "of"];
     let is_here = |at: &[TokenWithSpan]| at.iter().zip(words).all(|(token, word)| is_word(&token.token, word));
-    let Some(found) = tokens.windows(words.len()).find(|at| is_here(at)) else { return Ok(()) };
-    Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF is not supported")
-        .detail("By the time of the row it is an ASOF join. By the time of processing its answer would depend on when rows were read, not on the rows alone.")
-        .hint("write ASOF JOIN rates r ON o.currency = r.currency AND o.ts >= r.ts, with the rates' versions as rows; a join without a time goes by the rates as they are now and corrects what it said before")
-        .at(character(found[0].span.start) + 1))
+    tokens.windows(words.len()).any(is_here)
 }
 
 /// Where the ON of the relation at `from` stands, if no MATCH_CONDITION comes before it.
@@ -110,5 +99,7 @@ mod tests {
         let snowflake = "a ASOF JOIN b MATCH_CONDITION ( a . t >= b . t ) ON x";
         assert_eq!(written(snowflake), snowflake);
         assert_eq!(written("SELECT asof FROM t"), "SELECT asof FROM t");
+        assert!(has_system_time(&tokens("JOIN r FOR System_Time AS OF o.ts")));
+        assert!(!has_system_time(&tokens("SELECT 1 AS OF TICK 3")));
     }
 }

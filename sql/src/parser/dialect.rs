@@ -48,12 +48,19 @@ const RESERVED: [Keyword; 20] = [
 #[derive(Debug)]
 pub(crate) struct Postgres {
     attempts: AtomicUsize,
+    versions: bool,
 }
 
 impl Postgres {
     /// With a budget for a statement of `tokens` tokens.
     pub fn new(tokens: usize) -> Self {
-        Self { attempts: AtomicUsize::new(ATTEMPTS + ATTEMPTS_PER_TOKEN * tokens) }
+        Self { attempts: AtomicUsize::new(ATTEMPTS + ATTEMPTS_PER_TOKEN * tokens), versions: false }
+    }
+
+    /// The same for a statement in which `FOR SYSTEM_TIME AS OF` stands, or does not. sqlparser reads it together with others'
+    /// clauses, whose words are names in Postgres.
+    pub fn with_versions(self, versions: bool) -> Self {
+        Self { versions, ..self }
     }
 
     /// True once the budget has run out.
@@ -132,6 +139,10 @@ impl Dialect for Postgres {
     /// An argument's name is an identifier. With expressions as names sqlparser reads every argument twice.
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         false
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.versions
     }
 
     /// `SELECT * name FROM t` is no Postgres.

@@ -142,14 +142,13 @@ fn push<'t>(
         return Ok(());
     };
     let (start, end) = (first.span.start, last.span.end);
-    asof::refuse_system_time(&tokens, |location| places.character(location))?;
     for token in &mut tokens {
         token.span = Span::new(relative(token.span.start, start), relative(token.span.end, start));
     }
     let offset = places.character(start);
     let tokens = asof::rewrite(table_word::rewrite(tokens));
     chunks.push(Chunk {
-        dialect: Arc::new(Postgres::new(tokens.len())),
+        dialect: Arc::new(Postgres::new(tokens.len()).with_versions(asof::has_system_time(&tokens))),
         tokens,
         text: places.slice(Span::new(start, end)),
         offset,

@@ -1,4 +1,4 @@
-//! `WATERMARK FOR column AS column [- INTERVAL '…'] [IDLE TIMEOUT INTERVAL '…' | IDLE TIMEOUT NEVER]`.
+//! `WATERMARK FOR column AS column [- INTERVAL '…'] [ACCEPT LATE INTERVAL '…'] [IDLE TIMEOUT INTERVAL '…' | IDLE TIMEOUT NEVER]`.
 
 use std::time::Duration;
 
@@ -29,12 +29,26 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Watermark, SqlError> {
     let position = cursor.position();
     let expr = cursor.sql(Parser::parse_expr)?;
     let delay = delay(&expr, &column, position)?;
-    let idle_timeout = if cursor.words(&["idle", "timeout"]) {
-        if cursor.word("never") { None } else { Some(idle_timeout(cursor)?) }
-    } else {
-        Some(IDLE_TIMEOUT_DEFAULT)
-    };
-    Ok(Watermark { definition: WatermarkDefinition { column, delay, idle_timeout }, column_position })
+    let (mut accepted, mut idle) = (None, None);
+    loop {
+        let position = cursor.position();
+        let twice = |what: &str| SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} given twice")).at(position);
+        if cursor.words(&["accept", "late"]) {
+            if accepted.replace(accept_late(cursor, delay)?).is_some() {
+                return Err(twice("ACCEPT LATE"));
+            }
+        } else if cursor.words(&["idle", "timeout"]) {
+            let timeout = if cursor.word("never") { None } else { Some(idle_timeout(cursor)?) };
+            if idle.replace(timeout).is_some() {
+                return Err(twice("IDLE TIMEOUT"));
+            }
+        } else {
+            break;
+        }
+    }
+    let idle_timeout = idle.unwrap_or(Some(IDLE_TIMEOUT_DEFAULT));
+    let definition = WatermarkDefinition { column, delay, accept_late: accepted, idle_timeout };
+    Ok(Watermark { definition, column_position })
 }
 
 fn delay(expr: &Expr, column: &str, position: usize) -> Result<Duration, SqlError> {
@@ -50,15 +64,33 @@ fn delay(expr: &Expr, column: &str, position: usize) -> Result<Duration, SqlErro
             .hint(format!("For example: WATERMARK FOR {column} AS {column} - INTERVAL '5 seconds'."))
             .at(position));
     };
-    let delay = interval.and_then(|interval| interval.duration("watermark delay")).map_err(|e| e.at(position))?;
-    if delay > DELAY_MAX {
-        return Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("watermark delay must not exceed {} days", DELAY_MAX.as_secs() / 86_400),
-        )
-        .at(position));
+    span(interval, "watermark delay").map_err(|e| e.at(position))
+}
+
+/// A span that rows may be behind.
+fn span(interval: Result<Interval, SqlError>, what: &str) -> Result<Duration, SqlError> {
+    let span = interval.and_then(|interval| interval.duration(what))?;
+    if span > DELAY_MAX {
+        let message = format!("{what} must not exceed {} days", DELAY_MAX.as_secs() / 86_400);
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
-    Ok(delay)
+    Ok(span)
+}
+
+fn accept_late(cursor: &mut Cursor<'_>, delay: Duration) -> Result<Duration, SqlError> {
+    let position = cursor.position();
+    let expr = cursor.sql(Parser::parse_expr)?;
+    let Some(interval) = Interval::of(&expr) else {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "ACCEPT LATE must be a constant interval").at(position));
+    };
+    let accepted = span(interval, "accepted lateness").map_err(|e| e.at(position))?;
+    if accepted < delay {
+        let message = "accepted lateness must not be less than the watermark delay";
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            .hint("Both are counted from the newest row: windows close the delay behind it, and are corrected up to ACCEPT LATE behind it.")
+            .at(position));
+    }
+    Ok(accepted)
 }
 
 fn idle_timeout(cursor: &mut Cursor<'_>) -> Result<Duration, SqlError> {

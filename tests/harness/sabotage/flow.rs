@@ -70,6 +70,11 @@ pub fn tamper_input(bug: Bug, input: &mut TickInput, late: Option<&RecordBatch>)
             input.now_micros -= CLOCK_BEHIND_MICROS;
             return true;
         }
+        Bug::EvictedAtClosing => {
+            let differs = input.watermarks != input.closing;
+            input.watermarks.clone_from(&input.closing);
+            return differs;
+        }
         Bug::WatermarkStuck => return shift_watermarks(input, |_| Watermark::NONE),
         _ => false,
     };
@@ -103,7 +108,7 @@ fn accept(batches: &mut Vec<RecordBatch>, late: Option<&RecordBatch>) -> bool {
 
 fn shift_watermarks(input: &mut TickInput, shift: impl Fn(i64) -> Watermark) -> bool {
     let mut acted = false;
-    for watermark in input.watermarks.values_mut() {
+    for watermark in input.watermarks.values_mut().chain(input.closing.values_mut()) {
         if let Some(micros) = watermark.micros() {
             *watermark = shift(micros);
             acted = true;

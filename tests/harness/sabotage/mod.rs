@@ -7,6 +7,7 @@
 mod asof;
 pub mod errors;
 mod flow;
+mod gate;
 mod join;
 mod over;
 mod plan;
@@ -115,6 +116,8 @@ pub enum Bug {
     LimitMoved,
     /// Plan: a row at the limit itself counts where it should not, or does not where it should.
     LimitInclusive,
+    /// Plan: windows are shown a second, or a day, before they close, where they are corrected after.
+    GateOpensEarly,
     /// Plan: the old row of a key stays when a new one comes.
     OldRowStays,
     /// Plan: keys that are written differently are different keys.
@@ -131,6 +134,8 @@ pub enum Bug {
     LateRowsAccepted,
     /// Input: the view's watermark runs ahead by the delay.
     WatermarkAhead,
+    /// Input: state goes when windows close, though rows are still accepted for them.
+    EvictedAtClosing,
     /// Input: the view's watermark stands still.
     WatermarkStuck,
     /// Input: the ticks' time is five seconds behind.
@@ -177,7 +182,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 70] = [
         Self::HopTooShort,
         Self::HopBeginsLate,
         Self::ClosesEarly,
@@ -217,6 +222,7 @@ impl Bug {
         Self::ConditionForgotten,
         Self::LimitMoved,
         Self::LimitInclusive,
+        Self::GateOpensEarly,
         Self::OldRowStays,
         Self::KeyComparedAsText,
         Self::TombstoneIgnored,
@@ -225,6 +231,7 @@ impl Bug {
         Self::RowTwice,
         Self::LateRowsAccepted,
         Self::WatermarkAhead,
+        Self::EvictedAtClosing,
         Self::WatermarkStuck,
         Self::ClockBehind,
         Self::TickReplayed,
@@ -257,11 +264,15 @@ impl Bug {
         let windowed = matches!(case.query.shape, Shape::Windowed(_));
         let sessions = view.contains("session(") || view.contains("SESSION(");
         let is_keyed = case.feeds[0].envelope != Envelope::None;
+        let late = case.feeds.iter().any(|feed| feed.accept_late.is_some_and(|accepted| accepted > 3));
+        let updates = !case.query.emit_on_close || late;
         match self {
+            Self::GateOpensEarly => late && case.query.emit_on_close,
+            Self::EvictedAtClosing => late && case.evict,
             Self::HopTooShort => view.contains("hop(") && view.contains("GROUP BY"),
             Self::HopBeginsLate => ["hop(", "cumulate(", "CUMULATE("].iter().any(|word| view.contains(word)),
             Self::SessionGapShort => sessions,
-            Self::SessionNotSplit => sessions && !case.query.emit_on_close,
+            Self::SessionNotSplit => sessions && updates,
             Self::SessionsEvictedEarly => sessions && case.evict,
             Self::CumulateHops => view.contains("cumulate(") || view.contains("CUMULATE("),
             Self::SummerTimeIgnored => windowed && view.contains("/"),
@@ -269,7 +280,7 @@ impl Bug {
             Self::ClosesEarly | Self::ClosesLate | Self::WatermarkStuck | Self::ClosedGroupLost => {
                 case.query.emit_on_close
             }
-            Self::EvictsEarly => case.evict && !case.query.emit_on_close && view.contains("GROUP BY"),
+            Self::EvictsEarly => case.evict && updates && view.contains("GROUP BY"),
             Self::WrongMonotoneKey => view.contains("GROUP BY"),
             Self::WeightsForgotten | Self::TakenForAppendOnly => {
                 view.contains("AS inner_view") || joins || windowed || matches!(case.query.shape, Shape::Over(_))
@@ -289,13 +300,13 @@ impl Bug {
             Self::RowLost | Self::RowTwice | Self::LateRowsAccepted | Self::WeightsNegated | Self::ChangeTwice => true,
             Self::OffsetUncounted | Self::LateRowsUnlisted => true,
             Self::SkippedMiscounted => case.records.iter().any(|record| record.skipped > 0),
-            Self::RetractionMissed => !case.query.emit_on_close,
+            Self::RetractionMissed => updates,
             Self::TickReplayed | Self::TickLost | Self::ChangeReplayed => restarts.next().is_some(),
             Self::ViewRowLost | Self::LatenessForgotten => restarts.next().is_some(),
             Self::OneRankMore | Self::TiesReversed | Self::RanksWithoutGaps => {
                 ["AS rn", "LIMIT", "FETCH", "DISTINCT ON"].iter().any(|word| view.contains(word))
             }
-            Self::PartitionsEvictedEarly => case.evict && !case.query.emit_on_close && view.contains("PARTITION BY"),
+            Self::PartitionsEvictedEarly => case.evict && updates && view.contains("PARTITION BY"),
             Self::PartitionedTooFinely => view.contains("OVER ("),
             Self::CopiesForgotten => view.contains("INTERSECT ALL") || view.contains("EXCEPT ALL"),
             Self::RowWeightsForgotten => {
@@ -303,7 +314,7 @@ impl Bug {
             }
             Self::KeptRowsLost => restarts.next().is_some(),
             Self::MatchesForgotten => restarts.next().is_some() && joins,
-            Self::AnswersForgotten => restarts.next().is_some() && !case.query.emit_on_close,
+            Self::AnswersForgotten => restarts.next().is_some() && updates,
             Self::PartitionLost | Self::KeyGroupsMisdealt => restarts.any(|parallelism| *parallelism > 1),
         }
     }
@@ -338,7 +349,7 @@ impl Sabotage {
     pub fn plan(&mut self, dataflow: &mut Dataflow) -> datafusion::common::Result<()> {
         let plan = &mut dataflow.plan;
         self.acted |= plan::tamper(self.bug, plan)? | over::tamper(self.bug, plan)? | windows::tamper(self.bug, plan)?;
-        self.acted |= temporal::tamper(self.bug, plan)? | asof::tamper(self.bug, plan)?;
+        self.acted |= temporal::tamper(self.bug, plan)? | asof::tamper(self.bug, plan)? | gate::tamper(self.bug, plan)?;
         self.acted |= upsert::tamper(self.bug, dataflow)?;
         Ok(())
     }

@@ -77,6 +77,41 @@ impl Scene {
     }
 }
 
+#[test]
+fn windows_close_before_their_rows_are_late() {
+    let spec = IngestSpec {
+        delay_micros: 5 * SECOND,
+        accept_late_micros: Some(20 * SECOND),
+        idle_timeout_micros: Some(30 * SECOND),
+        ..line_spec()
+    };
+    let mut ingest = Ingest::new(spec, line_decoder()).expect("a valid spec");
+    let mut status = BTreeMap::new();
+    let mut take = |ingest: &mut Ingest, lines: &[(i32, i64, i64)], now: i64| {
+        let lines: Vec<_> =
+            lines.iter().map(|(partition, offset, at)| line(*partition, *offset, at * SECOND)).collect();
+        push(ingest, &lines.iter().collect::<Vec<_>>());
+        for line in &lines {
+            let position = line.offset + 1;
+            status.insert(line.partition, PartitionStatus { position, end: Some(position) });
+        }
+        let tick = ingest.take(now * SECOND, &status).expect("a tick");
+        let seconds = |watermark: Watermark| watermark.micros().map(|micros| micros / SECOND);
+        (seconds(tick.watermark), seconds(tick.closing), tick.total().accepted, tick.total().late)
+    };
+    assert_eq!(take(&mut ingest, &[(0, 0, 100), (1, 0, 90)], 200), (Some(70), Some(85), 2, 0));
+    // Behind the closing watermark and accepted, at the bound and accepted, below it and late.
+    assert_eq!(take(&mut ingest, &[(0, 1, 84), (0, 2, 80), (0, 3, 79)], 201), (Some(70), Some(85), 2, 1));
+    // Without partition 1 both go on; its rows between the two are accepted when it is back.
+    assert_eq!(take(&mut ingest, &[(0, 4, 120)], 240), (Some(100), Some(115), 1, 0));
+    assert_eq!(take(&mut ingest, &[(1, 1, 101), (1, 2, 99)], 241), (Some(100), Some(115), 1, 1));
+    let exclusions = ingest.exclusions();
+    assert_eq!(exclusions.len(), 1, "{exclusions:?}");
+    assert_eq!((exclusions[0].floor_micros, exclusions[0].closing_floor_micros), (100 * SECOND, 115 * SECOND));
+    let tables = ingest.save().to_tables().expect("tables");
+    assert_eq!(IngestState::from_tables(&tables).expect("a state"), ingest.save());
+}
+
 /// Plays `scene`, steps divided by `;` and lines, and compares what the ticks tell, ending with the exclusion log.
 fn check(scene: &str, expected: &str) {
     let spec = IngestSpec { delay_micros: 5 * SECOND, idle_timeout_micros: Some(30 * SECOND), ..line_spec() };
@@ -84,7 +119,7 @@ fn check(scene: &str, expected: &str) {
     let mut played = Scene { ingest, status: BTreeMap::new(), story: String::new() };
     let steps = scene.split([';', '\n']).map(str::trim).filter(|step| !step.is_empty());
     steps.for_each(|step| played.step(step));
-    for Exclusion { partition, offset, floor_micros, now_micros } in played.ingest.exclusions() {
+    for Exclusion { partition, offset, floor_micros, now_micros, .. } in played.ingest.exclusions() {
         let (floor, now) = (seconds(floor_micros), seconds(now_micros));
         writeln!(played.story, "log: {partition}@{offset} floor {floor} at {now}").expect("a string grows");
     }

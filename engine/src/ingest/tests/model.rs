@@ -31,6 +31,7 @@ pub(super) struct Model {
     spec: IngestSpec,
     partitions: BTreeMap<i32, History>,
     pub(super) watermark: i64,
+    closing: i64,
     now: i64,
     /// In poll order, since the last take.
     fresh: Vec<(i32, i64, Fate)>,
@@ -53,7 +54,8 @@ impl History {
 
 impl Model {
     pub(super) fn new(spec: &IngestSpec) -> Self {
-        Self { spec: spec.clone(), partitions: BTreeMap::new(), watermark: i64::MIN, now: i64::MIN, fresh: Vec::new() }
+        let (watermark, closing, now) = (i64::MIN, i64::MIN, i64::MIN);
+        Self { spec: spec.clone(), partitions: BTreeMap::new(), watermark, closing, now, fresh: Vec::new() }
     }
 
     fn discover(&mut self, number: i32, offset: i64) {
@@ -96,7 +98,7 @@ impl Model {
         {
             return Fate::Error("future_time");
         }
-        let bound = self.partitions[&line.partition].bound_at(line.offset, self.spec.delay_micros);
+        let bound = self.partitions[&line.partition].bound_at(line.offset, self.spec.lateness_micros());
         if time < bound { Fate::Late(time, bound) } else { Fate::Accepted(time) }
     }
 
@@ -119,14 +121,14 @@ impl Model {
             history.excluded = still && self.spec.idle_timeout_micros.is_some_and(|timeout| silence >= timeout);
             history.news = false;
         }
-        self.watermark = self.watermark.max(self.candidate());
+        self.watermark = self.watermark.max(self.candidate(self.spec.lateness_micros()));
+        self.closing = self.closing.max(self.candidate(self.spec.delay_micros));
         for history in self.partitions.values_mut().filter(|history| history.excluded) {
             history.floors.push((history.next.expect("caught up, so its position is known"), self.watermark));
         }
     }
 
-    fn candidate(&self) -> i64 {
-        let delay = self.spec.delay_micros;
+    fn candidate(&self, delay: i64) -> i64 {
         let newest = |history: &History| history.event_times().max();
         let active: Vec<_> = self.partitions.values().filter(|history| !history.excluded).collect();
         if !active.is_empty() {
@@ -145,6 +147,8 @@ impl Model {
         self.take(tick.now_micros, status);
         assert_accounted(tick);
         assert_eq!(tick.watermark.0, self.watermark, "watermark");
+        assert_eq!(tick.closing.0, self.closing, "closing watermark");
+        assert!(tick.closing >= tick.watermark, "windows close before their state may go");
         let fresh = std::mem::take(&mut self.fresh);
         let expected = select(&fresh, |partition, offset, fate| match fate {
             Fate::Accepted(time) => Some((partition, offset, *time)),

@@ -91,8 +91,10 @@ fn random_partition(rng: &mut impl Rng, partition: i32, records: i64) -> Vec<Lin
 }
 
 pub(super) fn random_spec(rng: &mut impl Rng) -> IngestSpec {
+    let delay_micros = rng.random_range(0..60_000);
     IngestSpec {
-        delay_micros: rng.random_range(0..60_000),
+        delay_micros,
+        accept_late_micros: rng.random_bool(0.5).then(|| delay_micros + rng.random_range(0..40_000)),
         max_future_skew_micros: Some(100_000),
         idle_timeout_micros: None,
         batch_rows_max: rng.random_range(1..40),

@@ -75,7 +75,7 @@ fn read_again(rng: &mut ChaCha8Rng, log: &mut Log, run: &FirstRun, mut ingest: I
     keep_fates(&mut fates, &tick);
     assert_eq!(ingest.offsets(), end);
     assert_eq!(fates, run.fates);
-    assert_eq!(tick.watermark, run.ingest.watermark());
+    assert_eq!((tick.watermark, tick.closing), (run.ingest.watermark(), run.ingest.closing()));
     ingest
 }
 

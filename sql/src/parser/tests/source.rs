@@ -55,6 +55,7 @@ fn a_source_keeps_all_that_was_said() {
         Some(WatermarkDefinition {
             column: "ts".into(),
             delay: Duration::from_secs(5),
+            accept_late: None,
             idle_timeout: Some(Duration::from_secs(60))
         })
     );
@@ -122,6 +123,17 @@ fn watermarks_without_delay_and_without_timeout() {
     let zero = source(&format!("CREATE SOURCE s (ts timestamptz, WATERMARK FOR ts AS ts IDLE TIMEOUT NEVER) {WITH}"));
     let watermark = zero.watermark.expect("declared");
     assert_eq!((watermark.delay, watermark.idle_timeout), (Duration::ZERO, None));
+    assert_eq!((watermark.accept_late, watermark.accepts_late()), (None, false));
+    for (clauses, accepted) in [
+        ("ts - INTERVAL '5 s' ACCEPT LATE INTERVAL '1 hour'", Some(3600)),
+        ("ts - INTERVAL '5 s' IDLE TIMEOUT INTERVAL '1 s' accept late INTERVAL '5 s'", None),
+        ("ts ACCEPT LATE INTERVAL '1' MINUTE IDLE TIMEOUT NEVER", Some(60)),
+    ] {
+        let late = source(&format!("CREATE SOURCE s (ts timestamptz, WATERMARK FOR ts AS {clauses}) {WITH}"));
+        let watermark = late.watermark.expect("declared");
+        let found = watermark.accept_late.filter(|_| watermark.accepts_late()).map(|accepted| accepted.as_secs());
+        assert_eq!(found, accepted, "{clauses}");
+    }
     let none = source(&format!("CREATE OR REPLACE SOURCE s (ts timestamptz) {WITH}"));
     assert!(none.watermark.is_none() && none.or_replace);
 }
@@ -214,6 +226,24 @@ fn wrong_sources_are_refused_where_they_are_wrong() {
             "22007",
             "invalid input syntax for type interval: \"soon\"",
             "t -",
+        ),
+        (
+            "CREATE SOURCE s (t timestamp, WATERMARK FOR t AS t - INTERVAL '5 s' ACCEPT LATE INTERVAL '4 s') $WITH",
+            "22023",
+            "accepted lateness must not be less than the watermark delay",
+            "INTERVAL '4",
+        ),
+        (
+            "CREATE SOURCE s (t timestamp, WATERMARK FOR t AS t ACCEPT LATE INTERVAL '1000 days') $WITH",
+            "22023",
+            "accepted lateness must not exceed 366 days",
+            "INTERVAL '1000",
+        ),
+        (
+            "CREATE SOURCE s (t timestamp, WATERMARK FOR t AS t ACCEPT LATE NEVER) $WITH",
+            "42601",
+            "ACCEPT LATE must be a constant interval",
+            "NEVER",
         ),
         (
             "CREATE SOURCE s (t timestamp, WATERMARK FOR t AS t IDLE TIMEOUT INTERVAL '0 s') $WITH",
