@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, Timestamp
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use engine::dataflow::relation::RelationProperties;
 use engine::delta::{Delta, Weights};
+use engine::operator::state_bound::Growth;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use sql::catalog::{Catalog, Definition, NewObject};
@@ -46,6 +47,7 @@ pub fn with_table(catalog: &Catalog) -> Catalog {
         closes: false,
         accepts_late: false,
         sources: Default::default(),
+        rows: Growth::Present,
     };
     catalog.with(NewObject {
         name: NAME.to_owned(),

@@ -10,9 +10,11 @@ use super::bound::Bound;
 use super::exec::MakeOperator;
 use super::operator_node::operator_node;
 use super::runtime::OperatorId;
+use super::state::one;
 use crate::delta::without_weight;
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::state_bound::{Growth, StateBound};
 use crate::operator::window_gate::{WindowGateOperator, WindowGateSpec};
 
 /// The input's rows whose window has closed, maintained incrementally. Its output: the input's columns, and the weight.
@@ -66,5 +68,9 @@ impl MakeOperator for WindowGateMaker {
 
     fn explain(&self) -> Result<String> {
         Ok(self.spec.explain())
+    }
+
+    fn state_bound(&self, inputs: &[Growth]) -> Result<StateBound> {
+        Ok(WindowGateOperator::try_new(self.spec.clone())?.state_bound(one(inputs)?))
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::state_bound::{Growth, Held, StateBound};
 use super::temporal_filter::{Comparison, Condition, Limit, TemporalFilterOperator, TemporalFilterSpec};
 use super::{Operator, SavedState, TickContext};
 use crate::delta::Delta;
@@ -61,6 +62,11 @@ impl WindowGateOperator {
             TemporalFilterOperator::try_new(TemporalFilterSpec { input: spec.input, conditions: vec![condition] })?;
         Ok(Self { rows, closing_below: i64::MIN })
     }
+
+    /// What is kept where the input's rows grow like `input`: those of open windows.
+    pub fn state_bound(&self, input: Growth) -> StateBound {
+        self.rows.state_bound(input)
+    }
 }
 
 impl Operator for WindowGateOperator {
@@ -88,6 +94,10 @@ impl Operator for WindowGateOperator {
 
     fn state_keys(&self) -> usize {
         self.rows.state_keys()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.rows.held()
     }
 }
 
