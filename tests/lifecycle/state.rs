@@ -13,7 +13,7 @@ use super::Bench;
 
 /// A bench whose source `o` has a key.
 fn keyed() -> Bench {
-    let feeds = [ROWS, Feed { envelope: Envelope::Upsert, key: &["k"] }];
+    let feeds = [ROWS, Feed { envelope: Envelope::Upsert, key: &["k"], accept_late: None }];
     Bench::of(feeds, 1, Arc::new(SystemClock), |log| Arc::new(log))
 }
 
