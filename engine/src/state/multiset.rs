@@ -244,13 +244,13 @@ impl Multiset {
 
     /// What a row of `codec` with `width` weights comes to.
     pub fn bytes_each(width: usize, codec: &RowCodec) -> UnitBytes {
-        let paged = width * size_of::<i64>();
-        Self::bytes_each_apart(codec) + UnitBytes::lasting(hashed(size_of::<Slot>()) + paged)
+        let weights = grown(width * size_of::<i64>());
+        Self::bytes_each_apart(codec) + UnitBytes::lasting(hashed(size_of::<Slot>()) + weights)
     }
 
     /// The same where equal rows are kept apart.
     pub fn bytes_each_apart(codec: &RowCodec) -> UnitBytes {
-        codec.stored_bytes() + UnitBytes::lasting(size_of::<Link>() + grown(size_of::<u32>()))
+        codec.stored_bytes() + UnitBytes::lasting(grown(size_of::<Link>() + size_of::<u32>()))
     }
 
     /// True if equal rows are kept apart.

@@ -65,7 +65,7 @@ impl RowStore {
     /// What a row of `length` bytes comes to in a store for rows of `width` bytes, or of any width.
     pub fn bytes_each(width: Option<usize>, length: usize) -> UnitBytes {
         match width {
-            Some(width) => UnitBytes::lasting(width),
+            Some(width) => UnitBytes::lasting(grown(width)),
             None => UnitBytes::passing(HEADER_BYTES + length) + UnitBytes::lasting(grown(size_of::<Place>())),
         }
     }

@@ -1,8 +1,8 @@
 //! How much memory a unit of state takes, reckoned from its types before there is any.
 //!
 //! Fixed widths are exact; what a text or a list holds is a stated guess. Memory that grows by doubling is between once and
-//! twice what is used of it, so it is reckoned at the root of two, which is off by no more than that factor either way. What grows in pages
-//! is reckoned as it is.
+//! twice what is used of it, so it is reckoned at the root of two, which is off by no more than that factor either way. What grows in
+//! pages does so too until its first page is full.
 
 use std::iter::Sum;
 use std::ops::Add;

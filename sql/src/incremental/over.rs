@@ -12,7 +12,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::expr::WindowFunctionParams;
-use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window};
+use datafusion::logical_expr::{EmptyRelation, Expr, Extension, Filter, LogicalPlan, Projection, Window, lit};
 use engine::dataflow::bound::Bound;
 use engine::dataflow::window::WindowNode;
 
@@ -71,10 +71,15 @@ impl Rewriter {
         let mut exprs = partition;
         let keys = exprs.len();
         exprs.extend(below_functions(&nodes, input.plan.schema()));
+        let functions = exprs.len();
+        if width == 0 && exprs.is_empty() {
+            // DataFusion's window plans lose count of rows that have no column.
+            exprs.push(lit(true));
+        }
         let (input, places) = with_columns(input, &exprs)?;
         let schema = Arc::clone(input.plan.schema());
         let computed = |place: &usize| Expr::Column(Column::from(schema.qualified_field(*place)));
-        let computed: Vec<_> = exprs.drain(keys..).zip(places[keys..].iter().map(computed)).collect();
+        let computed: Vec<_> = exprs.drain(keys..functions).zip(places[keys..functions].iter().map(computed)).collect();
         let keys = places[..keys].to_vec();
         let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
         let mut closing = monotone_key.as_ref().map(|(key, _)| *key).filter(|_| self.gates);
