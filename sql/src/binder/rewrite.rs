@@ -12,15 +12,16 @@
 //! - `row_number()` and its like are bigint.
 //! - `time AT TIME ZONE zone` is Postgres' `timezone(zone, time)` ([`crate::functions::timezone`]).
 //! - Rows are compared field by field ([`super::row`]), and `SIMILAR TO` becomes a regular expression ([`crate::functions::similar`]).
+//! - `EXTRACT` and `date_part` of seconds have their fraction.
 //! - ASOF joins and joins FOR SYSTEM_TIME AS OF become joins whose condition on time is marked ([`crate::asof`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval as SqlInterval, LimitClause, ObjectName, Query, Select,
-    SelectItem, SetExpr, Spanned, TimezoneInfo, Value, ValueWithSpan, VisitMut, VisitorMut,
+    BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval as SqlInterval, LimitClause, ObjectName,
+    Query, Select, SelectItem, SetExpr, Spanned, TimezoneInfo, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -235,6 +236,7 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
         }
         Expr::TypedString(typed) => Ok(bytes_of(&Expr::Value(typed.value.clone()), &typed.data_type)),
         Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Ok(exponent(number)),
+        Expr::Extract { field, expr, .. } => Ok(fraction_of(field, expr)),
         Expr::SimilarTo { negated, expr, pattern, escape_char } => {
             let mut arguments = vec![pattern.as_ref().clone()];
             arguments.extend(escape_char.clone().map(Expr::Value));
@@ -246,6 +248,54 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
         }
         _ => row::replacement(expr),
     }
+}
+
+/// `EXTRACT` of a field that has a fraction, which is numeric; DataFusion's is an integer.
+fn fraction_of(field: &DateTimeField, expr: &Expr) -> Option<Expr> {
+    let (unit, scale) = match field {
+        DateTimeField::Second | DateTimeField::Seconds => ("0.000001", 6),
+        DateTimeField::Millisecond | DateTimeField::Milliseconds => ("0.001", 3),
+        _ => return None,
+    };
+    let product = Expr::BinaryOp {
+        left: Box::new(microseconds(expr)),
+        op: BinaryOperator::Multiply,
+        right: Box::new(number(unit)),
+    };
+    let data_type = DataType::Numeric(ExactNumberInfo::PrecisionAndScale(8, scale));
+    Some(Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Nested(Box::new(product))),
+        data_type,
+        array: false,
+        format: None,
+    })
+}
+
+/// The seconds of a time, fraction included, as microseconds.
+fn microseconds(time: &Expr) -> Expr {
+    let field = Expr::value(Value::SingleQuotedString("microsecond".into()));
+    call("date_part", vec![field, time.clone()])
+}
+
+/// `date_part` of a field that has a fraction, which is double precision; DataFusion's is an integer.
+fn fraction_of_part(field: &Expr, time: &Expr) -> Option<Expr> {
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(field), .. }) = field else { return None };
+    let units = match field.to_ascii_lowercase().as_str() {
+        "second" | "seconds" => "1000000",
+        "millisecond" | "milliseconds" => "1000",
+        _ => return None,
+    };
+    let double = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(microseconds(time)),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
+    };
+    let quotient =
+        Expr::BinaryOp { left: Box::new(double), op: BinaryOperator::Divide, right: Box::new(number(units)) };
+    Some(Expr::Nested(Box::new(quotient)))
 }
 
 /// A cast to text is a call of the function that writes values as Postgres does; a length cuts.
@@ -353,6 +403,12 @@ fn function(function: &mut Function) -> Option<Expr> {
                     op: BinaryOperator::Modulo,
                     right: Box::new(Expr::Nested(Box::new(right.clone()))),
                 })))
+            }
+            _ => None,
+        },
+        ("date_part", FunctionArguments::List(list)) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(field)), FunctionArg::Unnamed(FunctionArgExpr::Expr(time))] => {
+                fraction_of_part(field, time)
             }
             _ => None,
         },
