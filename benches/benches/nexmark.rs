@@ -2,12 +2,12 @@
 //!
 //! `cargo bench --workspace --bench nexmark [-- QUERY …]`. Rounds of decode and query alternate, so that both meet
 //! the same machine; the median of each is shown, and the ratio of the medians. A round before them asks the system for the pages
-//! that they use again, and is not counted. Times are those of the thread on the processor. Each round of a query is a new view that has taken in some bids before, so that what is measured is a
-//! view at work rather than its tables growing from nothing.
+//! that they use again, and is not counted. Times are those of the thread on the processor. Each round of a query is a new view
+//! that has taken in some bids before, so that what is measured is a view at work rather than its tables growing from nothing.
 
-use benches::input::Records;
+use benches::input::{Records, decode};
 use benches::pipeline::{Pipeline, factory, spec};
-use benches::stopwatch::Stopwatch;
+use benches::stopwatch::{Stopwatch, median};
 
 /// Bids of one round.
 const RECORDS: usize = 2_000_000;
@@ -20,9 +20,6 @@ const RATES: [u64; 2] = [10_000, 100_000];
 
 /// Records of one tick.
 const TICK_RECORDS: usize = 100_000;
-
-/// Records of one batch of decoding alone, as many as the engine puts into one.
-const BATCH_RECORDS: usize = 8_192;
 
 /// Rounds of each.
 const ROUNDS: usize = 5;
@@ -104,7 +101,7 @@ fn measure(query: &Query, records: &Records) {
         }
         state = found;
     }
-    let (decode, whole) = (median(decode), median(whole));
+    let (decode, whole) = (median(&decode), median(&whole));
     let per_key = if state.1 == 0 { "-".into() } else { (state.0 / state.1).to_string() };
     let (ratio, million_rows) = (whole / decode, 1e3 / whole);
     println!("| {} | {decode:.0} | {whole:.0} | {ratio:.2} | {million_rows:.2} | {per_key} |", query.name);
@@ -114,12 +111,7 @@ fn measure(query: &Query, records: &Records) {
 fn decode_alone(records: &Records, columns: &[&str]) -> f64 {
     let mut decoder = factory()(spec(columns).decode).expect("a decoder");
     let watch = Stopwatch::start();
-    for from in (WARM_UP..records.len()).step_by(BATCH_RECORDS) {
-        for index in from..(from + BATCH_RECORDS).min(records.len()) {
-            decoder.decode(records.payload(index)).expect("a valid bid");
-        }
-        std::hint::black_box(decoder.finish().expect("columns"));
-    }
+    decode(decoder.as_mut(), records, WARM_UP);
     watch.nanos() / RECORDS as f64
 }
 
@@ -136,9 +128,4 @@ fn run(records: &Records, text: &str) -> (f64, (usize, usize)) {
     (0..WARM_UP).step_by(TICK_RECORDS).for_each(|from| _ = tick(from));
     let nanos: f64 = (WARM_UP..records.len()).step_by(TICK_RECORDS).map(&mut tick).sum();
     (nanos / RECORDS as f64, pipeline.state())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -8,9 +8,9 @@
 //! the bytes of the columns it holds.
 
 use benches::auction_site::{Events, create_sources, query};
-use benches::input::generator;
+use benches::input::{decode, generator};
 use benches::pipeline::Pipeline;
-use benches::stopwatch::Stopwatch;
+use benches::stopwatch::{Stopwatch, median};
 use engine::format::Decoder;
 
 /// Events of one tick, and of all kinds in a second of event time: the benchmark's default.
@@ -18,8 +18,6 @@ const TICK_EVENTS: usize = 100_000;
 const RATE: u64 = 10_000;
 /// Ticks of one million events.
 const MILLION: usize = 1_000_000 / TICK_EVENTS;
-/// Records of one batch of decoding alone, as many as the engine puts into one.
-const BATCH_RECORDS: usize = 8_192;
 
 /// The benchmark's queries that are run unless some are named.
 const QUERIES: [&str; 15] = [
@@ -103,19 +101,7 @@ fn measure(name: &str, millions: usize) {
 fn decode_alone(decoders: &mut [(String, Box<dyn Decoder>)], events: &Events) -> f64 {
     let watch = Stopwatch::start();
     for (source, decoder) in decoders {
-        let records = events.of(source);
-        for from in (0..records.len()).step_by(BATCH_RECORDS) {
-            for index in from..(from + BATCH_RECORDS).min(records.len()) {
-                decoder.decode(records.payload(index)).expect("a valid event");
-            }
-            std::hint::black_box(decoder.finish().expect("columns"));
-        }
+        decode(decoder.as_mut(), events.of(source), 0);
     }
     watch.nanos() / TICK_EVENTS as f64
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,5 +1,6 @@
 //! Nexmark bids as JSON in memory.
 
+use engine::format::Decoder;
 use engine::source::nexmark::{EventKind, NexmarkConfig, NexmarkGenerator};
 use engine::source::{Headers, RawRecord};
 
@@ -100,5 +101,21 @@ impl Records {
             headers: Headers::default(),
         };
         (from..to).map(record).collect()
+    }
+}
+
+/// Records of one batch of [`decode`], as many as the engine puts into one.
+const BATCH_RECORDS: usize = 8_192;
+
+/// Decodes the records from one on, in batches, and does nothing with them.
+///
+/// # Panics
+/// If one is not what the decoder expects.
+pub fn decode(decoder: &mut dyn Decoder, records: &Records, from: usize) {
+    for from in (from..records.len()).step_by(BATCH_RECORDS) {
+        for index in from..(from + BATCH_RECORDS).min(records.len()) {
+            decoder.decode(records.payload(index)).expect("a valid record");
+        }
+        std::hint::black_box(decoder.finish().expect("columns"));
     }
 }

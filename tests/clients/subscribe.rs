@@ -94,18 +94,24 @@ fn a_cursor_s_changes_add_up_to_the_view_at_every_tick() {
     served.run("COMMIT");
 }
 
-#[test]
-fn a_subscription_ends_where_it_is_told_to_and_goes_on_from_there() {
-    let topic = Topic::new();
-    let served = topic.served();
+/// Rows in several ticks; returns the first tick and the last.
+fn several_ticks(topic: &Topic, served: &Served) -> (u64, u64) {
+    let tick = || served.value("SHOW TICK").parse::<u64>().expect("a tick");
     topic.produce(0..5);
     served.run("FLUSH");
-    let first: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    let first = tick();
     for round in 0..5 {
         topic.produce([round, 7]);
         served.run("FLUSH");
     }
-    let last: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    (first, tick())
+}
+
+#[test]
+fn a_subscription_ends_where_it_is_told_to_and_goes_on_from_there() {
+    let topic = Topic::new();
+    let served = topic.served();
+    let (first, last) = several_ticks(&topic, &served);
     assert!(first < last);
     // As rows of a query.
     let mut sum = Sum::default();
@@ -201,14 +207,7 @@ fn a_query_s_changes_add_up_to_its_answer_at_every_tick() {
 fn a_query_is_followed_from_an_earlier_tick_to_a_later_one() {
     let topic = Topic::new();
     let served = topic.served();
-    topic.produce(0..5);
-    served.run("FLUSH");
-    let first: u64 = served.value("SHOW TICK").parse().expect("a tick");
-    for round in 0..5 {
-        topic.produce([round, 7]);
-        served.run("FLUSH");
-    }
-    let last: u64 = served.value("SHOW TICK").parse().expect("a tick");
+    let (first, last) = several_ticks(&topic, &served);
     let at = |tick: u64| Sum::of(&served.rows(&format!("{PER_REST} AS OF TICK {tick}")));
     for (from, to) in [(first, last), (first, first + (last - first) / 2), (last, last)] {
         let mut sum = Sum::default();

@@ -6,7 +6,6 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, Timestamp
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use engine::dataflow::relation::RelationProperties;
 use engine::delta::{Delta, Weights};
-use engine::operator::state_bound::Growth;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use sql::catalog::{Catalog, Definition, NewObject};
@@ -40,15 +39,7 @@ pub fn schema() -> SchemaRef {
 /// The catalog with the table.
 pub fn with_table(catalog: &Catalog) -> Catalog {
     let create = create();
-    let properties = RelationProperties {
-        maintained: true,
-        append_only: false,
-        bounds: vec![None; create.columns.len()],
-        closes: false,
-        accepts_late: false,
-        sources: Default::default(),
-        rows: Growth::Present,
-    };
+    let properties = RelationProperties::of_table(create.columns.len());
     catalog.with(NewObject {
         name: NAME.to_owned(),
         text: CREATE.to_owned(),

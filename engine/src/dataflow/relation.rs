@@ -47,6 +47,19 @@ impl RelationProperties {
         }
     }
 
+    /// A table with so many columns, whose rows come and go as they are written.
+    pub fn of_table(columns: usize) -> Self {
+        Self {
+            maintained: true,
+            append_only: false,
+            bounds: vec![None; columns],
+            closes: false,
+            accepts_late: false,
+            sources: BTreeSet::new(),
+            rows: Growth::Present,
+        }
+    }
+
     /// The same of a source that accepts rows for windows that have closed, or does not.
     #[must_use]
     pub fn accepting_late(self, accepts_late: bool) -> Self {

@@ -101,11 +101,11 @@ impl Multiset {
     }
 
     fn link(&self, entry: u32) -> &Link {
-        self.links.get(entry, 1).map_or(&UNLINKED, |link| &link[0])
+        self.links.get(entry).map_or(&UNLINKED, |link| &link[0])
     }
 
     fn link_mut(&mut self, entry: u32) -> &mut Link {
-        &mut self.links.get_mut(entry, 1).expect("an entry in use")[0]
+        &mut self.links.get_mut(entry).expect("an entry in use")[0]
     }
 
     /// The weights of `row` under `owner`, to be changed; zero if it was not there. Notes the entry as touched, with `tag`.
@@ -114,40 +114,28 @@ impl Multiset {
     /// # Errors
     /// `Data` if the row is longer than 4 GiB or there are more than 2^32 of them.
     pub fn touch(&mut self, owner: u32, row: &[u8], tag: u32) -> Result<&mut [i64]> {
-        if matches!(self.counting, Counting::Distinct { .. }) {
-            let entry = self.entry(owner, row)?;
-            return Ok(self.touch_entry(entry, tag));
-        }
-        let entry = self.add(owner, row)?;
-        self.note_touched(entry, tag);
-        self.earlier.push(0);
-        let Counting::Apart { touched } = &mut self.counting else { unreachable!("equal rows are kept apart") };
-        touched.push(0);
-        Ok(std::slice::from_mut(touched.last_mut().expect("one was added")))
+        let entry = self.entry(owner, row)?;
+        Ok(self.touch_entry(entry, tag))
     }
 
-    fn note_touched(&mut self, entry: u32, tag: u32) {
-        self.link_mut(entry).mark = self.touched.len() as u32;
-        self.touched.push(Touched { entry, tag });
-    }
-
-    /// As [`touch`](Self::touch), of an entry that is there.
+    /// As [`touch`](Self::touch), of an entry that is there; where equal rows are kept apart, of one that is new in this tick.
     pub fn touch_entry(&mut self, entry: u32, tag: u32) -> &mut [i64] {
         if self.link(entry).mark == NONE {
-            self.note_touched(entry, tag);
+            self.link_mut(entry).mark = self.touched.len() as u32;
+            self.touched.push(Touched { entry, tag });
             match &mut self.counting {
                 Counting::Distinct { weights, .. } => {
-                    self.earlier.extend_from_slice(weights.get(entry, self.width).unwrap_or_default());
+                    self.earlier.extend_from_slice(weights.get(entry).unwrap_or_default());
                 }
                 Counting::Apart { touched } => {
-                    self.earlier.push(1);
-                    touched.push(1);
+                    self.earlier.push(0);
+                    touched.push(0);
                 }
             }
         }
         let mark = self.link(entry).mark;
         match &mut self.counting {
-            Counting::Distinct { weights, .. } => weights.get_mut(entry, self.width).unwrap_or_default(),
+            Counting::Distinct { weights, .. } => weights.get_mut(entry).unwrap_or_default(),
             Counting::Apart { touched } => &mut touched[mark as usize..mark as usize + 1],
         }
     }
@@ -165,7 +153,7 @@ impl Multiset {
     /// An entry's weights.
     pub fn weights(&self, entry: u32) -> &[i64] {
         match &self.counting {
-            Counting::Distinct { weights, .. } => weights.get(entry, self.width).unwrap_or_default(),
+            Counting::Distinct { weights, .. } => weights.get(entry).unwrap_or_default(),
             Counting::Apart { touched } => match self.link(entry).mark {
                 NONE => &[1],
                 mark => &touched[mark as usize..mark as usize + 1],
@@ -278,19 +266,18 @@ impl Multiset {
     /// # Errors
     /// As for [`touch`](Self::touch).
     pub fn entry(&mut self, owner: u32, row: &[u8]) -> Result<u32> {
+        let Counting::Distinct { table, .. } = &self.counting else { return self.add(owner, row) };
         let hash = hash(owner, row);
-        if let Counting::Distinct { table, .. } = &self.counting {
-            let same =
-                |slot: &Slot| slot.hash == hash && self.owner(slot.entry) == owner && self.rows.get(slot.entry) == row;
-            if let Some(found) = table.find(spread(hash), same) {
-                return Ok(found.entry);
-            }
+        let same =
+            |slot: &Slot| slot.hash == hash && self.owner(slot.entry) == owner && self.rows.get(slot.entry) == row;
+        if let Some(found) = table.find(spread(hash), same) {
+            return Ok(found.entry);
         }
         let entry = self.add(owner, row)?;
         if let Counting::Distinct { table, weights } = &mut self.counting {
             table.insert_unique(spread(hash), Slot { hash, entry }, |slot| spread(slot.hash));
-            weights.grow(entry, self.width, 0);
-            weights.get_mut(entry, self.width).unwrap_or_default().fill(0);
+            weights.grow(entry, 0);
+            weights.get_mut(entry).unwrap_or_default().fill(0);
         }
         Ok(entry)
     }
@@ -305,7 +292,7 @@ impl Multiset {
             None => {
                 let entry = self.entries;
                 self.entries = entry.checked_add(1).filter(|end| *end < NONE).ok_or_else(too_many)?;
-                self.links.grow(entry, 1, UNLINKED);
+                self.links.grow(entry, UNLINKED);
                 entry
             }
         };

@@ -7,7 +7,9 @@
 #[derive(Debug)]
 pub struct Paged<T> {
     pages: Vec<Vec<T>>,
-    /// Binary logarithm of the values in a page.
+    /// Values in a group.
+    together: usize,
+    /// Binary logarithm of the groups in a page.
     shift: u32,
 }
 
@@ -18,7 +20,7 @@ impl<T: Copy> Paged<T> {
     /// Nothing yet; pages are made for groups of `together` values, which stay side by side in one page.
     pub fn of_groups(together: usize) -> Self {
         let groups = (PAGE_BYTES / (size_of::<T>() * together).max(1)).max(1);
-        Self { pages: Vec::new(), shift: groups.ilog2() }
+        Self { pages: Vec::new(), together, shift: groups.ilog2() }
     }
 
     /// Groups in a page.
@@ -27,27 +29,27 @@ impl<T: Copy> Paged<T> {
     }
 
     /// The page of a group, and the place of its first value there.
-    fn place(&self, group: u32, together: usize) -> (usize, usize) {
+    fn place(&self, group: u32) -> (usize, usize) {
         let group = group as usize;
-        (group >> self.shift, (group & (self.groups() - 1)) * together)
+        (group >> self.shift, (group & (self.groups() - 1)) * self.together)
     }
 
-    /// The values of a group of `together`, as many as the vector was made for; `None` behind the end.
-    pub fn get(&self, group: u32, together: usize) -> Option<&[T]> {
-        let (page, start) = self.place(group, together);
-        self.pages.get(page)?.get(start..start + together)
+    /// The values of a group; `None` behind the end.
+    pub fn get(&self, group: u32) -> Option<&[T]> {
+        let (page, start) = self.place(group);
+        self.pages.get(page)?.get(start..start + self.together)
     }
 
     /// The same, to be changed.
-    pub fn get_mut(&mut self, group: u32, together: usize) -> Option<&mut [T]> {
-        let (page, start) = self.place(group, together);
-        self.pages.get_mut(page)?.get_mut(start..start + together)
+    pub fn get_mut(&mut self, group: u32) -> Option<&mut [T]> {
+        let (page, start) = self.place(group);
+        self.pages.get_mut(page)?.get_mut(start..start + self.together)
     }
 
     /// Makes room for all groups up to `group`, filling up with `value`.
-    pub fn grow(&mut self, group: u32, together: usize, value: T) {
-        let (last, start) = self.place(group, together);
-        let full = self.groups() * together;
+    pub fn grow(&mut self, group: u32, value: T) {
+        let (last, start) = self.place(group);
+        let full = self.groups() * self.together;
         while self.pages.len() <= last {
             if let Some(page) = self.pages.last_mut() {
                 page.resize(full, value);
@@ -56,8 +58,8 @@ impl<T: Copy> Paged<T> {
             self.pages.push(if self.pages.is_empty() { Vec::new() } else { Vec::with_capacity(full) });
         }
         let page = &mut self.pages[last];
-        if page.len() < start + together {
-            page.resize(start + together, value);
+        if page.len() < start + self.together {
+            page.resize(start + self.together, value);
         }
     }
 
@@ -78,12 +80,12 @@ mod tests {
             let mut paged = Paged::<u64>::of_groups(together);
             let groups = 300_000 / together as u32 + 5;
             for group in (0..groups).step_by(3) {
-                paged.grow(group, together, 0);
-                paged.get_mut(group, together).expect("grown").fill(u64::from(group) + 1);
+                paged.grow(group, 0);
+                paged.get_mut(group).expect("grown").fill(u64::from(group) + 1);
             }
             for group in 0..groups {
                 let value = if group % 3 == 0 { u64::from(group) + 1 } else { 0 };
-                let found = paged.get(group, together);
+                let found = paged.get(group);
                 assert!(found.is_none_or(|found| found.iter().all(|v| *v == value)), "{together} {group}");
                 assert!(found.is_some() || group > (groups - 1) / 3 * 3, "{together} {group}");
             }

@@ -91,15 +91,15 @@ impl FixedRows {
         if row.len() != self.width {
             return Err(Error::internal(format!("a row of {} bytes in a store of {}", row.len(), self.width)));
         }
-        self.bytes.grow(number, self.width, 0);
-        if let Some(place) = self.bytes.get_mut(number, self.width) {
+        self.bytes.grow(number, 0);
+        if let Some(place) = self.bytes.get_mut(number) {
             place.copy_from_slice(row);
         }
         Ok(())
     }
 
     fn get(&self, number: u32) -> &[u8] {
-        self.bytes.get(number, self.width).unwrap_or_default()
+        self.bytes.get(number).unwrap_or_default()
     }
 }
 

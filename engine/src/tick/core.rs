@@ -134,9 +134,9 @@ impl RunningView {
         }
     }
 
-    /// Marks the view as failed. It never steps again, so its operators' state goes.
+    /// Marks the view as failed; the first cause stays. It never steps again, so its operators' state goes.
     pub fn fail(&mut self, cause: String) {
-        self.failed = Some(cause);
+        self.failed.get_or_insert(cause);
         self.execution.release();
         self.state_bytes = 0;
     }
@@ -163,7 +163,7 @@ impl RunningView {
 
     /// [`tick`](Self::tick), unless what it reads has failed.
     fn tick_after(&mut self, failed: Option<String>, input: &Arc<TickInput>) -> Vec<Delta> {
-        if let Some(cause) = failed.filter(|_| self.failed.is_none()) {
+        if let Some(cause) = failed {
             self.fail(cause);
         }
         self.tick(input)
@@ -554,7 +554,7 @@ impl Core {
         let reads = |view: &RunningView| view.relations.iter().chain(&view.sources).any(|read| read == name);
         let mut failed = Vec::new();
         for (reader, view) in self.views.iter_mut().filter(|(reader, view)| *reader != name && reads(view)) {
-            view.failed.get_or_insert_with(|| cause.to_owned());
+            view.fail(cause.to_owned());
             failed.push(reader.clone());
         }
         failed

@@ -503,9 +503,7 @@ impl Driver {
         let input = self.core.input(Default::default());
         let tick = input.tick;
         let changes = view.tick(&Arc::new(input));
-        if let Some(message) = &view.failed {
-            return Err(Error::data(message.clone()));
-        }
+        view.check()?;
         match missed.last_mut() {
             _ if changes.is_empty() => {}
             Some((last, deltas)) if *last == tick => deltas.extend(changes),

@@ -91,5 +91,5 @@ impl Replay {
 
 fn step(view: &mut RunningView, input: TickInput) -> Result<Vec<Delta>> {
     let changes = view.tick(&Arc::new(input));
-    view.failed.clone().map_or(Ok(changes), |message| Err(Error::data(message)))
+    view.check().map(|()| changes)
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::dataflow::relation::RelationProperties;
-use engine::operator::state_bound::Growth;
 use engine::tick::table::RunningTable;
 use engine::view::BuiltIndexes;
 use sql::binder::Binder;
@@ -28,15 +27,7 @@ impl Database {
         catalog.check_free(&create.name, &[])?;
         self.check_defaults(create)?;
         let mut table = RunningTable::try_new(schema_of(&create.columns), create.primary_key.clone())?;
-        let properties = RelationProperties {
-            maintained: true,
-            append_only: false,
-            bounds: vec![None; create.columns.len()],
-            closes: false,
-            accepts_late: false,
-            sources: BTreeSet::new(),
-            rows: Growth::Present,
-        };
+        let properties = RelationProperties::of_table(create.columns.len());
         let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),

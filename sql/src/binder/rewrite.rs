@@ -250,13 +250,18 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>, Located> {
     }
 }
 
+/// For a field of a time that has a fraction, in lower case: microseconds in one of it, the inverse, and its digits.
+fn fraction(field: &str) -> Option<(&'static str, &'static str, i64)> {
+    match field {
+        "second" | "seconds" => Some(("1000000", "0.000001", 6)),
+        "millisecond" | "milliseconds" => Some(("1000", "0.001", 3)),
+        _ => None,
+    }
+}
+
 /// `EXTRACT` of a field that has a fraction, which is numeric; DataFusion's is an integer.
 fn fraction_of(field: &DateTimeField, expr: &Expr) -> Option<Expr> {
-    let (unit, scale) = match field {
-        DateTimeField::Second | DateTimeField::Seconds => ("0.000001", 6),
-        DateTimeField::Millisecond | DateTimeField::Milliseconds => ("0.001", 3),
-        _ => return None,
-    };
+    let (_, unit, scale) = fraction(&field.to_string().to_ascii_lowercase())?;
     let product = Expr::BinaryOp {
         left: Box::new(microseconds(expr)),
         op: BinaryOperator::Multiply,
@@ -281,11 +286,7 @@ fn microseconds(time: &Expr) -> Expr {
 /// `date_part` of a field that has a fraction, which is double precision; DataFusion's is an integer.
 fn fraction_of_part(field: &Expr, time: &Expr) -> Option<Expr> {
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(field), .. }) = field else { return None };
-    let units = match field.to_ascii_lowercase().as_str() {
-        "second" | "seconds" => "1000000",
-        "millisecond" | "milliseconds" => "1000",
-        _ => return None,
-    };
+    let (units, _, _) = fraction(&field.to_ascii_lowercase())?;
     let double = Expr::Cast {
         kind: CastKind::Cast,
         expr: Box::new(microseconds(time)),

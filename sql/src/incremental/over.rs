@@ -87,18 +87,20 @@ impl Rewriter {
         let leaf = EmptyRelation { produce_one_row: false, schema: without_weight(&input)? };
         let mut extra = width..input.bounds.len();
         let mut template = LogicalPlan::EmptyRelation(leaf);
+        let mut computed = computed.as_slice();
         for node in nodes.iter().rev() {
             let below = Arc::new(template);
             template = match node {
-                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(over(window, &computed), below)?),
+                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(over(window, computed), below)?),
                 LogicalPlan::Filter(filter) => LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), below)?),
                 LogicalPlan::Projection(projection) => {
                     let schema = Arc::clone(below.schema());
                     let mut exprs = projection.expr.clone();
                     closing = closing.map(|place| place_of(place, &mut exprs, &schema));
                     bounds = exprs.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect();
-                    // It leaves out what was added for the keys.
+                    // It leaves out what was added for the keys, and what was computed below.
                     extra = projection.expr.len()..exprs.len();
+                    computed = &[];
                     LogicalPlan::Projection(Projection::try_new(exprs, below)?)
                 }
                 _ => return Err(refusal::refuse(plan)),
