@@ -146,6 +146,7 @@ impl From<Error> for SqlError {
             ErrorKind::Conflict => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             ErrorKind::Limit => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             ErrorKind::Cancelled => SqlState::QUERY_CANCELED,
+            ErrorKind::Fenced => SqlState::CANNOT_CONNECT_NOW,
             ErrorKind::Internal => SqlState::INTERNAL_ERROR,
         };
         Self::new(state, error.to_string())

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
@@ -25,6 +26,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
 
 use super::clock;
+use super::over::orders_rows;
 use super::subquery::CorrelatedNotIn;
 use crate::error::SqlError;
 use crate::guard::{InfallibleFirst, before_optimizing};
@@ -39,13 +41,17 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let plan = before_optimizing(Analyzer::new().execute_and_check(plan, &options, |_, _| {})?)?;
     let context = OptimizerContext::new_with_config_options(Arc::new(options));
+    // Of two windows where the lower puts the rows of the upper in order, both have to say the order in the same words.
+    let common = !plan.exists(|node| Ok(matches!(node, LogicalPlan::Filter(filter) if orders_rows(filter))))?;
+    let is_common = |rule: &Rule| rule.name() == CommonSubexprEliminate::new().name();
+    let rules = || rules().into_iter().filter(|rule| common || !is_common(rule)).collect::<Vec<_>>();
     let run = |rules: Vec<Rule>, plan| Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {});
     if !clock::reads_clock(&plan)? {
         return Ok(run(rules(), plan)?);
     }
     // Conditions on the tick's time go to where their rows come from, and become nodes of their own before common
     // expressions and columns nobody needs are taken out.
-    let first = rules().into_iter().take_while(|rule| rule.name() != CommonSubexprEliminate::new().name());
+    let first = rules().into_iter().take_while(|rule| !is_common(rule) && rule.name() != OptimizeProjections::new().name());
     let plan = clock::unfence(run(first.collect(), clock::fence(plan)?)?)?;
     let plan = clock::mark(plan)?;
     Ok(run(rules(), plan)?)

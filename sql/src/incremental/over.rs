@@ -79,7 +79,7 @@ impl Rewriter {
         let (input, places) = with_columns(input, &exprs)?;
         let schema = Arc::clone(input.plan.schema());
         let computed = |place: &usize| Expr::Column(Column::from(schema.qualified_field(*place)));
-        let computed: Vec<_> = exprs.drain(keys..functions).zip(places[keys..functions].iter().map(computed)).collect();
+        let mut computed: Vec<_> = exprs.drain(keys..functions).zip(places[keys..functions].iter().map(computed)).collect();
         let keys = places[..keys].to_vec();
         let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
         let mut closing = monotone_key.as_ref().map(|(key, _)| *key).filter(|_| self.gates);
@@ -87,20 +87,21 @@ impl Rewriter {
         let leaf = EmptyRelation { produce_one_row: false, schema: without_weight(&input)? };
         let mut extra = width..input.bounds.len();
         let mut template = LogicalPlan::EmptyRelation(leaf);
-        let mut computed = computed.as_slice();
         for node in nodes.iter().rev() {
             let below = Arc::new(template);
             template = match node {
-                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(over(window, computed), below)?),
+                LogicalPlan::Window(window) => LogicalPlan::Window(Window::try_new(over(window, &computed), below)?),
                 LogicalPlan::Filter(filter) => LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), below)?),
                 LogicalPlan::Projection(projection) => {
                     let schema = Arc::clone(below.schema());
                     let mut exprs = projection.expr.clone();
+                    computed.retain(|(expr, _)| has_columns_of(projection, expr));
+                    let missing = computed.iter().map(|(_, column)| column).filter(|column| !exprs.contains(column));
+                    exprs.extend(missing.cloned().collect::<Vec<_>>());
                     closing = closing.map(|place| place_of(place, &mut exprs, &schema));
                     bounds = exprs.iter().map(|expr| bound_of(expr, &schema, &bounds)).collect();
-                    // It leaves out what was added for the keys, and what was computed below.
+                    // It leaves out what was added for the keys and what it hands on of what was computed below.
                     extra = projection.expr.len()..exprs.len();
-                    computed = &[];
                     LogicalPlan::Projection(Projection::try_new(exprs, below)?)
                 }
                 _ => return Err(refusal::refuse(plan)),
@@ -162,6 +163,15 @@ fn place_of(place: usize, exprs: &mut Vec<Expr>, schema: &DFSchema) -> usize {
         exprs.push(Expr::Column(column.clone()).alias(format!("{HIDDEN}closing")));
         exprs.len() - 1
     })
+}
+
+/// True if a projection has every column of `expr` as it is, under its own name.
+fn has_columns_of(projection: &Projection, expr: &Expr) -> bool {
+    let has = |column: &&Column| {
+        let place = projection.schema.maybe_index_of_column(column);
+        place.is_some_and(|place| matches!(&projection.expr[place], Expr::Column(other) if other == *column))
+    };
+    expr.column_refs().iter().all(has)
 }
 
 /// Windows over the same partitions, and what lies between them.
@@ -247,7 +257,8 @@ fn over(window: &Window, computed: &[(Expr, Expr)]) -> Vec<Expr> {
     functions.collect()
 }
 
-fn orders_rows(filter: &Filter) -> bool {
+/// True of a filter that keeps all rows, and keeps them in the order of the window below it.
+pub(super) fn orders_rows(filter: &Filter) -> bool {
     let prefix = format!("{HIDDEN}{ORDER}_");
     filter.predicate.column_refs().iter().any(|column| column.name.starts_with(&prefix))
 }
