@@ -7,12 +7,16 @@ mod clock;
 mod compacted;
 #[path = "lifecycle/definitions.rs"]
 mod definitions;
+#[path = "lifecycle/durable.rs"]
+mod durable;
 #[path = "lifecycle/errors.rs"]
 mod errors;
 #[path = "lifecycle/idle.rs"]
 mod idle;
 #[path = "lifecycle/joining.rs"]
 mod joining;
+#[path = "lifecycle/killed.rs"]
+mod killed;
 #[path = "lifecycle/long_statements.rs"]
 mod long_statements;
 #[path = "lifecycle/stacked.rs"]
@@ -66,7 +70,7 @@ impl Bench {
         for (source, opener) in sources.iter().zip([open(log.clone()), Arc::new(other.clone())]) {
             let spec = ingest_spec_of(source).expect("valid options");
             let (name, factory) = (source.name.clone(), decoder_factory(source).expect("valid options"));
-            engine.create_source(SourceDefinition { name, spec, factory, opener }).expect("a log in memory");
+            engine.create_source(SourceDefinition { id: 0, name, spec, factory, opener }).expect("a log in memory");
         }
         Self { engine, log, other, catalog }
     }

@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::checkpoint::durable::{self, Durable};
+use crate::checkpoint::manifest::PartKind;
+use crate::checkpoint::recovered::Recovered;
+use crate::checkpoint::storage::Storage;
+use crate::checkpoint::writer::Written;
 use crate::dataflow::Dataflow;
 use crate::delta::Delta;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,10 +25,12 @@ use crate::tick::backfill::{Backfill, Clocked, Position, SILENCE_MAX};
 use crate::tick::building::{Buildings, Report};
 use crate::tick::core::{Core, CoreConfig, RunningView};
 use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake, Write};
+use crate::tick::durability::{CheckpointPace, Durability, DurabilityStatus};
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
 use crate::tick::pin::{self, Pin};
 use crate::tick::replay::Replay;
+use crate::tick::saving;
 use crate::tick::subscription::{Span, Subscription};
 use crate::tick::table::{RunningTable, WriteError};
 use crate::tick::temporary::{self, TemporaryView};
@@ -64,11 +71,15 @@ pub struct EngineConfig {
     pub interval: TickInterval,
     /// How long ticks can be read after they were published.
     pub history: Retention,
+    /// When checkpoints are written.
+    pub checkpoints: CheckpointPace,
 }
 
 /// A source, ready to be read.
 #[derive(Clone)]
 pub struct SourceDefinition {
+    /// Its number in the catalog, which it keeps for good; 0 if nothing of it is kept.
+    pub id: u32,
     /// Its name.
     pub name: String,
     /// Its columns, event time and limits; no column is in use yet.
@@ -93,6 +104,10 @@ pub struct Engine {
     /// Counts temporary views.
     temporaries: AtomicU64,
     buildings: Buildings,
+    /// What the engine before left, until all of it is brought back that can be.
+    recovered: RwLock<Option<Arc<Recovered>>>,
+    durability: Arc<DurabilityStatus>,
+    stopping: Arc<AtomicBool>,
 }
 
 /// A source whose log was found, ready for [`Engine::add_source`].
@@ -160,19 +175,43 @@ impl std::fmt::Debug for Known {
 }
 
 impl Engine {
-    /// Starts the tick thread, with nothing to do.
+    /// Starts the tick thread, with nothing to do. Nothing of it outlives the process.
     ///
     /// # Errors
     /// `Unavailable` if the system refuses a thread.
     pub fn start(config: EngineConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::launch(config, clock, None)
+    }
+
+    /// Takes over a storage, and starts the tick thread. No tick comes before [`begin`](Self::begin): until then sources, tables
+    /// and views that were there before come back with their state. `writer` is a word that no other engine has.
+    ///
+    /// # Errors
+    /// As for [`durable::open`].
+    pub fn open(config: EngineConfig, clock: Arc<dyn Clock>, storage: Arc<dyn Storage>, writer: &str) -> Result<Self> {
+        let (durable, recovered) = durable::open(storage, writer, clock.now_micros())?;
+        Self::launch(config, clock, Some((durable, Arc::new(recovered))))
+    }
+
+    fn launch(config: EngineConfig, clock: Arc<dyn Clock>, durable: Option<(Durable, Arc<Recovered>)>) -> Result<Self> {
         let (sender, receiver) = channel();
         let store = Arc::new(SnapshotStore::new(TICKS_KEPT));
         let readers = Readers::default();
         let core = Core::new(config.core.clone());
         let wake = Wake::new(sender.clone());
         let history = Arc::new(History::new(config.history));
+        let (status, stopping) = (Arc::new(DurabilityStatus::default()), Arc::new(AtomicBool::new(false)));
+        let recovered = durable.as_ref().map(|(_, recovered)| recovered.clone());
+        let written = sender.clone();
+        // Nobody waits for a checkpoint once the tick thread has ended.
+        let written = move || _ = written.send(Command::Checkpointed);
+        let durability = durable.map(|(durable, recovered)| {
+            Durability::start(durable, recovered, config.checkpoints, status.clone(), written)
+        });
+        let durability = (durability.transpose()?, stopping.clone());
+        let (interval, kept) = (config.interval, history.clone());
         let driver =
-            Driver::new(core, clock, store.clone(), readers.clone(), history.clone(), config.interval, receiver, wake);
+            Driver::new(core, clock, store.clone(), readers.clone(), kept, interval, receiver, wake, durability);
         let thread =
             std::thread::Builder::new().name("tick".into()).stack_size(STACK_BYTES).spawn(move || driver.run());
         let thread = thread.map_err(|e| Error::unavailable("cannot start the tick thread").with_source(e))?;
@@ -187,6 +226,9 @@ impl Engine {
             thread: Mutex::new(Some(thread)),
             temporaries: AtomicU64::new(1),
             buildings: Buildings::default(),
+            recovered: RwLock::new(recovered),
+            durability: status,
+            stopping,
         })
     }
 
@@ -206,9 +248,18 @@ impl Engine {
     /// # Errors
     /// The opener's own.
     pub fn prepare_source(&self, definition: SourceDefinition) -> Result<PreparedSource> {
+        if let Some(start) = self.start_before(definition.id)? {
+            return Ok(PreparedSource(Known { definition, start }));
+        }
         let opened = definition.opener.open(&Offsets::new())?;
         let start = opened.partitions().iter().map(|(p, status)| (*p, status.position)).collect();
         Ok(PreparedSource(Known { definition, start }))
+    }
+
+    /// Where reading of a source began that the engine before had.
+    fn start_before(&self, id: u32) -> Result<Option<Offsets>> {
+        let recovered = self.recovered.read().clone().filter(|_| id != 0);
+        recovered.map_or(Ok(None), |recovered| saving::start_of(&recovered, id))
     }
 
     /// Adds a source, in the place of its namesake if there is one, which no view may read.
@@ -219,6 +270,8 @@ impl Engine {
         let Known { definition, start } = &known;
         let name = definition.name.clone();
         let handle = SourceHandle {
+            id: definition.id,
+            restored: None,
             spec: definition.spec.clone(),
             factory: definition.factory.clone(),
             opener: definition.opener.clone(),
@@ -317,6 +370,47 @@ impl Engine {
         Ok(StagedView { name: name.to_owned(), commands: self.commands.lock().clone(), done: false })
     }
 
+    /// Brings back a view that the engine before had, with its state; false if there is no such state, or what the view
+    /// reads is not as it was: then it has to be built again, after [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// `Data` naming a file that is missing or damaged; as for [`create_view`](Self::create_view).
+    pub fn restore_view(&self, name: &str, dataflow: &Dataflow) -> Result<bool> {
+        let Some(recovered) = self.recovered.read().clone() else { return Ok(false) };
+        let part = recovered.part(PartKind::View, dataflow.id).filter(|_| dataflow.id != 0);
+        let Some(part) = part.filter(|part| part.fingerprint == dataflow.fingerprint()) else { return Ok(false) };
+        let mut view = RunningView::try_new(dataflow, &self.config)?;
+        saving::restore_view(&recovered, part, &mut view)?;
+        let used = self.used_columns(dataflow)?;
+        self.ask(|reply| Command::RestoreView(name.to_owned(), Box::new(view), used, reply))
+    }
+
+    /// All that comes back with its state is there: sources are read on, and ticks begin. Without a storage nothing happens.
+    ///
+    /// # Errors
+    /// `Unavailable` if a source cannot be read now; this may be tried again.
+    pub fn begin(&self) -> Result<()> {
+        if self.recovered.read().is_none() {
+            return Ok(());
+        }
+        self.ask(Command::Begin)?;
+        *self.recovered.write() = None;
+        Ok(())
+    }
+
+    /// Writes a checkpoint of a tick not before the newest one now.
+    ///
+    /// # Errors
+    /// `Conflict` without a storage, `Unavailable` if it cannot be written, `Fenced`.
+    pub fn checkpoint(&self) -> Result<Written> {
+        self.ask(Command::Checkpoint)
+    }
+
+    /// How checkpoints and the log stand.
+    pub fn durability(&self) -> &Arc<DurabilityStatus> {
+        &self.durability
+    }
+
     /// How far the views are that are being built, in the order they began.
     pub fn buildings(&self) -> Vec<Report> {
         self.buildings.reports()
@@ -335,7 +429,7 @@ impl Engine {
     }
 
     fn backfill(&self, known: &Known, used: &UsedColumns, position: &Position) -> Result<Backfill> {
-        let SourceDefinition { name, spec, factory, opener } = &known.definition;
+        let SourceDefinition { name, spec, factory, opener, .. } = &known.definition;
         let mut spec = spec.clone();
         spec.set_used(used)?;
         Backfill::new(name, opener.clone(), spec, factory.clone(), known.start.clone(), position)
@@ -679,6 +773,7 @@ impl Engine {
 
     /// Stops the tick thread and the readers, after the tick at hand.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         // Nobody receives any more if the thread has ended.
         let _ = self.commands.lock().send(Command::Stop);
         if let Some(thread) = self.thread.lock().take()

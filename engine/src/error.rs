@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Limit,
     /// The caller asked for the work to stop.
     Cancelled,
+    /// Another engine has taken over the data; this one must stop.
+    Fenced,
     /// A bug of ours.
     Internal,
 }

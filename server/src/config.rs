@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use engine::tick::durability::CheckpointPace;
 use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use serde::Deserialize;
@@ -22,7 +23,8 @@ pub struct ServeArgs {
     #[arg(long, env = "TIDEMARK_HTTP_ADDR", value_name = "ADDR")]
     pub http_addr: Option<SocketAddr>,
 
-    /// Where definitions are kept, a directory or a file:// URL; without it a restart begins with nothing
+    /// Where definitions, the rows of tables and checkpoints of all state are kept, a directory or a file:// URL; without it a
+    /// restart begins with nothing
     #[arg(long, env = "TIDEMARK_DATA_DIR", value_name = "DIR|URL")]
     pub data_dir: Option<String>,
 
@@ -42,6 +44,10 @@ pub struct ServeArgs {
     /// rows in memory [default: off]
     #[arg(long, env = "TIDEMARK_HISTORY_RETENTION", value_name = "TIME")]
     pub history_retention: Option<Retention>,
+
+    /// How often a checkpoint of all state is written to the data directory: a time such as 10s [default: 10s]
+    #[arg(long, env = "TIDEMARK_CHECKPOINT_INTERVAL", value_name = "TIME")]
+    pub checkpoint_interval: Option<String>,
 
     /// Partitions a view's state is dealt to; more than 1 helps only when single ticks are large [default: 1]
     #[arg(long, env = "TIDEMARK_PARALLELISM", value_name = "N")]
@@ -106,6 +112,7 @@ struct ConfigFile {
     init: Option<PathBuf>,
     tick_interval: Option<String>,
     history_retention: Option<String>,
+    checkpoint_interval: Option<String>,
     parallelism: Option<usize>,
     quarantine_rows_max: Option<usize>,
     max_view_state: Option<String>,
@@ -121,7 +128,7 @@ pub struct Config {
     pub pg_addr: SocketAddr,
     /// Where health and metrics are served.
     pub http_addr: SocketAddr,
-    /// Where definitions are kept.
+    /// Where everything is kept that outlives a restart.
     pub data_dir: Option<String>,
     /// Statements to run at the start.
     pub init: Option<PathBuf>,
@@ -129,6 +136,8 @@ pub struct Config {
     pub tick_interval: TickInterval,
     /// How long ticks can be read.
     pub history_retention: Retention,
+    /// When checkpoints are written.
+    pub checkpoints: CheckpointPace,
     /// Partitions of a view's state.
     pub parallelism: usize,
     /// Rows the quarantine tables keep.
@@ -152,6 +161,7 @@ impl Default for Config {
             init: None,
             tick_interval: TickInterval::default(),
             history_retention: Retention::default(),
+            checkpoints: CheckpointPace::default(),
             parallelism: 1,
             quarantine_rows_max: 10_000,
             max_view_state: StateBudget::default(),
@@ -177,6 +187,8 @@ impl Config {
         let budget = args.max_view_state.or(file.max_view_state).unwrap_or_default();
         let budget = if budget.is_empty() { Ok(default.max_view_state) } else { budget.parse::<StateBudget>() };
         let max_view_state = budget.map_err(|e| format!("max_view_state: {}", e.message))?;
+        let interval = args.checkpoint_interval.or(file.checkpoint_interval).map(|text| text.parse::<CheckpointPace>());
+        let checkpoints = interval.transpose().map_err(|e| format!("checkpoint_interval: {e}"))?;
         let config = Self {
             pg_addr: args.pg_addr.or(file.pg_addr).unwrap_or(default.pg_addr),
             http_addr: args.http_addr.or(file.http_addr).unwrap_or(default.http_addr),
@@ -184,6 +196,7 @@ impl Config {
             init: args.init.or(file.init),
             tick_interval: args.tick_interval.or(from_file).unwrap_or_default(),
             history_retention: args.history_retention.or(retention).unwrap_or_default(),
+            checkpoints: checkpoints.unwrap_or_default(),
             parallelism: args.parallelism.or(file.parallelism).unwrap_or(default.parallelism),
             quarantine_rows_max: args
                 .quarantine_rows_max
@@ -248,6 +261,7 @@ mod tests {
             ("port = 1\n", "port"),
             ("tick_interval = \"1ms\"\n", "tick_interval"),
             ("history_retention = \"long\"\n", "history_retention"),
+            ("checkpoint_interval = \"1ms\"\n", "checkpoint_interval"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
             ("max_view_state = \"much\"\n", "max_view_state"),

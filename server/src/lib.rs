@@ -34,11 +34,14 @@ pub async fn serve(config: Config) -> Result<(), String> {
     let server = Server::start(config).await?;
     tracing::info!("ready: Postgres clients on {}, metrics on http://{}/metrics", server.pg_addr, server.http_addr);
     tracing::info!("connect with: psql -h {} -p {} -d tidemark", server.pg_addr.ip(), server.pg_addr.port());
-    stop_signal().await?;
+    let halted = tokio::select! {
+        stopped = stop_signal() => stopped.map(|()| None)?,
+        why = server.halted() => Some(why),
+    };
     tracing::info!("stopping");
     server.stop().await;
     tracing::info!("stopped");
-    Ok(())
+    halted.map_or(Ok(()), Err)
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -31,6 +31,9 @@ pub struct Server {
     tasks: JoinSet<()>,
 }
 
+/// How often a server looks whether another has taken over its data.
+const HALT_LOOK: Duration = Duration::from_millis(200);
+
 impl Server {
     /// Starts a server: definitions of an earlier run first, then the file of `--init`, then clients are let in.
     ///
@@ -44,6 +47,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
+        let progress = unready.clone();
         let front = PgConfig {
             connections_max: config.connections_max,
             max_view_state: config.max_view_state,
@@ -60,7 +64,8 @@ impl Server {
             }
         });
         let started = async {
-            database.recover().await.map_err(|e| e.to_string())?;
+            let progress = move |what: String| progress.store(Arc::new(format!("starting: {what}")));
+            database.recover(&progress, &shutdown).await.map_err(|e| told(&e))?;
             match &config.init {
                 Some(path) => database.run_file(path).await,
                 None => Ok(()),
@@ -81,6 +86,16 @@ impl Server {
         Ok(Self { pg_addr, http_addr, database, shutdown, tasks })
     }
 
+    /// Ends when another server has taken over the data, with one sentence that says so.
+    pub async fn halted(&self) -> String {
+        loop {
+            if let Some(why) = self.database.engine().durability().halted() {
+                return why;
+            }
+            tokio::time::sleep(HALT_LOOK).await;
+        }
+    }
+
     /// Stops: no new clients, sessions are told and ended, the tick at hand is finished.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
@@ -97,6 +112,14 @@ impl Server {
         if tokio::task::spawn_blocking(move || database.stop()).await.is_err() {
             tracing::error!("stopping the engine failed");
         }
+    }
+}
+
+/// An error with what it says besides.
+fn told(error: &sql::SqlError) -> String {
+    match &error.detail {
+        Some(detail) => format!("{error} ({detail})"),
+        None => error.to_string(),
     }
 }
 

@@ -135,12 +135,14 @@ pub struct NewObject {
 pub struct Catalog {
     version: u64,
     next_oid: u32,
+    /// The oid of the next new object, in place of the next that is free.
+    given_oid: Option<u32>,
     objects: BTreeMap<String, Arc<Object>>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { version: 0, next_oid: FIRST_USER_OID, objects: BTreeMap::new() }
+        Self { version: 0, next_oid: FIRST_USER_OID, given_oid: None, objects: BTreeMap::new() }
     }
 }
 
@@ -245,8 +247,8 @@ impl Catalog {
     pub fn with(&self, new: NewObject) -> Self {
         let mut next = self.clone();
         next.version += 1;
-        let oid = next.objects.get(&new.name).map_or(next.next_oid, |old| old.oid);
-        next.next_oid = next.next_oid.max(oid + 1);
+        let known = next.objects.get(&new.name).map(|old| old.oid);
+        let oid = known.unwrap_or_else(|| next.take_oid());
         let NewObject { name, text, definition, columns, reads, properties } = new;
         let indexes = next.objects.get(&name).map(|old| old.indexes.clone()).unwrap_or_default();
         let object = Object { oid, name: name.clone(), text, definition, columns, reads, properties, indexes };
@@ -264,8 +266,7 @@ impl Catalog {
     pub fn with_index(&self, object: &str, name: &str, columns: Vec<String>) -> Self {
         let mut next = self.clone();
         next.version += 1;
-        let index = Arc::new(Index { oid: next.next_oid, name: name.to_owned(), columns });
-        next.next_oid += 1;
+        let index = Arc::new(Index { oid: next.take_oid(), name: name.to_owned(), columns });
         next.change_indexes(object, |indexes| indexes.push(index));
         next
     }
@@ -287,21 +288,16 @@ impl Catalog {
         }
     }
 
-    /// This catalog with an object or index under another oid: what brings back definitions with the oids they had.
+    /// This catalog, whose next new object or index gets this oid: what brings back definitions with the oids they had.
     #[must_use]
-    pub fn with_oid(&self, name: &str, oid: u32) -> Self {
-        let mut next = self.clone();
-        next.next_oid = next.next_oid.max(oid + 1);
-        if let Some((object, _)) = self.index(name) {
-            let renumber = |index: &mut Arc<Index>| Arc::make_mut(index).oid = oid;
-            next.change_indexes(&object.name, |indexes| {
-                indexes.iter_mut().filter(|index| index.name == name).for_each(renumber);
-            });
-        }
-        if let Some(object) = next.objects.get_mut(name) {
-            *object = Arc::new(Object { oid, ..object.as_ref().clone() });
-        }
-        next
+    pub fn with_given_oid(&self, oid: Option<u32>) -> Self {
+        Self { given_oid: oid, ..self.clone() }
+    }
+
+    fn take_oid(&mut self) -> u32 {
+        let oid = self.given_oid.take().unwrap_or(self.next_oid);
+        self.next_oid = self.next_oid.max(oid + 1);
+        oid
     }
 
     /// This catalog with an object under another name, and so for all that read it. `rewritten` has, by the present name,

@@ -66,6 +66,8 @@ pub enum Statement {
     Query(Box<ast::Query>),
     /// `FLUSH`: wait until everything written before is visible.
     Flush,
+    /// `CHECKPOINT`: write one, and wait until it is written.
+    Checkpoint,
     /// `VERIFY MATERIALIZED VIEW …`.
     Verify(Verify),
     /// `WAIT FOR …`: wait until something is visible.
@@ -514,6 +516,8 @@ pub enum ShowObjects {
     Tables,
     /// The last ticks.
     Ticks,
+    /// The last checkpoints.
+    Checkpoints,
     /// Views that are being built.
     Backfills,
 }

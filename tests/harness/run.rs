@@ -365,7 +365,7 @@ fn restored(
 ) -> Result<RunningView, String> {
     let inserts = |rows: Vec<RecordBatch>| rows.into_iter().map(Delta::inserts).collect();
     let mut view = RunningView::try_new(dataflow, config).map_err(text)?;
-    view.execution.restore(saved).map_err(text)?;
+    view.execution.restore(saved, tick).map_err(text)?;
     view.view = MaterializedView::new(dataflow.schema.clone(), dataflow.append_only).map_err(text)?;
     view.view.apply(tick, inserts(rows)).map_err(text)?;
     if let Some(kept) = &mut view.errors {

@@ -92,17 +92,18 @@ impl Bench {
 
     /// Nothing can be written to the data directory until this is dropped.
     fn break_disk(&self) -> BrokenDisk {
-        let staged = self.root.path().join("definitions.toml.staged");
-        std::fs::create_dir_all(staged.join("in the way")).expect("a directory that can be made");
+        // Where a file would be written before it gets its name.
+        let staged = |number| self.root.path().join(format!(".staged-{}-{number}", std::process::id()));
+        let staged: Vec<PathBuf> = (0..10_000).map(staged).filter(|path| std::fs::create_dir(path).is_ok()).collect();
         BrokenDisk(staged)
     }
 }
 
-struct BrokenDisk(PathBuf);
+struct BrokenDisk(Vec<PathBuf>);
 
 impl Drop for BrokenDisk {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).expect("made above");
+        self.0.iter().for_each(|path| std::fs::remove_dir(path).expect("made above"));
     }
 }
 

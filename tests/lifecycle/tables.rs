@@ -141,7 +141,7 @@ fn of_writers_side_by_side_one_inserts_a_key_and_no_update_is_lost() {
 }
 
 #[test]
-fn a_definition_comes_back_and_rows_do_not() {
+fn a_table_comes_back_with_its_rows() {
     let root = tempfile::tempdir().expect("a directory that can be made");
     let data_dir = || Some(root.path().display().to_string());
     let (runtime, server) = served(data_dir());
@@ -154,12 +154,24 @@ fn a_definition_comes_back_and_rows_do_not() {
         assert_eq!(rows(&client, "SELECT n FROM v").await, ["14"]);
         server.stop().await;
     });
-    let (runtime, server) = served(data_dir());
-    runtime.block_on(async {
-        let client = connect(&server).await;
-        assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["0"]);
-        client.simple_query("INSERT INTO t (id) VALUES (1)").await.expect("a key that is free again");
-        assert_eq!(rows(&client, "SELECT n FROM v").await, ["7"]);
-        server.stop().await;
-    });
+    for restarts in 1..4 {
+        let (runtime, server) = served(data_dir());
+        runtime.block_on(async {
+            let client = connect(&server).await;
+            assert_eq!(rows(&client, "SELECT count(*) FROM t").await, [(1 + restarts).to_string()]);
+            let taken = client.simple_query("INSERT INTO t (id) VALUES (1)").await.expect_err("a key that is there");
+            assert_eq!(taken.code(), Some(&SqlState::UNIQUE_VIOLATION));
+            assert_eq!(rows(&client, "SELECT n FROM v").await, [(7 + 7 * restarts).to_string()]);
+            let insert = format!("INSERT INTO t (id) VALUES ({})", 2 + restarts);
+            client.simple_query(&insert).await.expect("a key that is free");
+            assert_eq!(rows(&client, "SELECT n FROM v").await, [(14 + 7 * restarts).to_string()]);
+            if restarts == 2 {
+                client.simple_query("DROP TABLE t CASCADE").await.expect("a table that is there");
+                client.simple_query("CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 7)").await.expect("another");
+                client.simple_query("CREATE MATERIALIZED VIEW v AS SELECT sum(n) AS n FROM t").await.expect("a view");
+                client.simple_query("INSERT INTO t (id) VALUES (1), (2), (3), (9)").await.expect("its own rows");
+            }
+            server.stop().await;
+        });
+    }
 }

@@ -1,42 +1,45 @@
-//! The data directory: the only place that names the object store.
+//! The data directory, or the bucket: from its name to a [`Storage`], and the documents in it.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-
+use super::directory::Directory;
+use super::storage::Storage;
 use crate::error::{Error, Result};
 
-/// Named documents in a data directory.
+/// Where everything is kept that outlives the process.
 #[derive(Debug, Clone)]
 pub struct Store {
-    objects: Arc<dyn ObjectStore>,
-    root: PathBuf,
+    storage: Arc<dyn Storage>,
 }
 
 impl Store {
-    /// Opens a directory, or a `file://` URL of one, and makes it if it does not exist.
+    /// Opens a directory, or a `file://` URL of one, and makes it if it does not exist. It is this process's alone until it ends.
     ///
     /// # Errors
-    /// `Input` for another kind of URL, `Unavailable` for a directory that cannot be made or written.
+    /// `Input` for another kind of URL, `Conflict` for a directory that another process uses, `Unavailable` for one that cannot be
+    /// made or written.
     pub fn open(location: &str) -> Result<Self> {
         let root = match location.split_once("://") {
-            None => PathBuf::from(location),
-            Some(("file", path)) => PathBuf::from(path),
+            None => location,
+            Some(("file", path)) => path,
             Some((scheme, _)) => {
                 let message = format!("cannot keep data at {location}: {scheme}:// is not supported yet");
                 return Err(Error::input(format!("{message}; give a directory or a file:// URL")));
             }
         };
-        let cannot = |e: std::io::Error| Error::unavailable(format!("cannot use {}", root.display())).with_source(e);
-        std::fs::create_dir_all(&root).map_err(cannot)?;
-        let objects = LocalFileSystem::new_with_prefix(&root);
-        let objects =
-            objects.map_err(|e| Error::unavailable(format!("cannot use {}", root.display())).with_source(e))?;
-        Ok(Self { objects: Arc::new(objects), root })
+        let directory = Directory::open(root)?;
+        directory.remove_staged()?;
+        Ok(Self::of(Arc::new(directory)))
+    }
+
+    /// A storage that is open already.
+    pub fn of(storage: Arc<dyn Storage>) -> Self {
+        Self { storage }
+    }
+
+    /// Where checkpoints and the log go.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// A document's bytes; `None` if it was never written.
@@ -44,12 +47,8 @@ impl Store {
     /// # Errors
     /// `Unavailable` if it cannot be read.
     pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let cannot = |e| Error::unavailable(format!("cannot read {}", self.root.join(name).display())).with_source(e);
-        match self.objects.get(&Path::from(name)).await {
-            Ok(found) => Ok(Some(found.bytes().await.map_err(cannot)?.to_vec())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(cannot(error)),
-        }
+        let (storage, name) = (self.storage.clone(), name.to_owned());
+        aside(move || Ok(storage.read(&name)?.map(|bytes| bytes.to_vec()))).await
     }
 
     /// Writes a document whole: afterwards a reader, also after a crash of the machine, finds the old or the new one.
@@ -57,23 +56,15 @@ impl Store {
     /// # Errors
     /// `Unavailable` if it cannot be written.
     pub async fn write(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
-        let cannot = || Error::unavailable(format!("cannot write {}", self.root.join(name).display()));
-        // The store writes beside and renames, but leaves both to the page cache. Flush a staged copy before it takes
-        // the document's name, then the directory that holds the name.
-        let staged = Path::from(format!("{name}.staged"));
-        self.objects.put(&staged, bytes.into()).await.map_err(|e| cannot().with_source(e))?;
-        let path = self.root.join(format!("{name}.staged"));
-        // A document may hold secrets: it is its owner's alone.
-        let owner_only = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&path, owner_only).map_err(|e| cannot().with_source(e))?;
-        sync(&path).map_err(|e| cannot().with_source(e))?;
-        self.objects.rename(&staged, &Path::from(name)).await.map_err(|e| cannot().with_source(e))?;
-        sync(&self.root).map_err(|e| cannot().with_source(e))
+        let (storage, name) = (self.storage.clone(), name.to_owned());
+        aside(move || storage.replace(&name, bytes.into())).await
     }
 }
 
-fn sync(path: &FilePath) -> std::io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
+/// Runs what blocks beside the asynchronous threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::internal("work on the data directory ended").with_source(e))?
 }
 
 #[cfg(test)]
@@ -90,8 +81,11 @@ mod tests {
                 store.write("definitions.toml", text.into()).await.expect("writable");
                 assert_eq!(store.read("definitions.toml").await.expect("readable"), Some(text.into()));
             }
+            let error = Store::open(&root.display().to_string()).expect_err("it is in use");
+            assert_eq!(error.kind(), crate::ErrorKind::Conflict, "{error}");
         };
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(run);
+        Store::open(&root.display().to_string()).expect("nobody uses it any more");
         std::fs::remove_dir_all(&root).expect("made above");
         Store::open("s3://bucket/x").expect_err("not a directory");
     }

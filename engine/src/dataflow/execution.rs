@@ -22,7 +22,7 @@ use crate::operator::SavedState;
 use crate::operator::state_bound::Held;
 use crate::row_error::RowErrors;
 use crate::state::key_group::KEY_GROUPS;
-use crate::time::Watermark;
+use crate::time::{TickId, Watermark};
 
 /// How plans are executed.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub struct Execution {
     schema: SchemaRef,
     watermarks: HashMap<String, Clocks>,
     stepped: bool,
+    /// The tick in which it last took a step.
+    stepped_at: TickId,
     /// Whether an operator reads the tick's time, and when that alone changes the answer next.
     reads_clock: bool,
     due_micros: Option<i64>,
@@ -104,6 +106,7 @@ impl Execution {
             schema: dataflow.schema.clone(),
             watermarks: HashMap::new(),
             stepped: false,
+            stepped_at: TickId::default(),
             reads_clock,
             due_micros: None,
         })
@@ -121,6 +124,7 @@ impl Execution {
             return Ok(vec![]);
         }
         self.stepped = true;
+        self.stepped_at = input.tick;
         for source in &self.sources {
             let clocks = clocks(&input, source);
             if clocks != Clocks::default() {
@@ -260,6 +264,11 @@ impl Execution {
         self.runtime.registry.held()
     }
 
+    /// The tick in which the state last may have changed.
+    pub fn stepped_at(&self) -> TickId {
+        self.stepped_at
+    }
+
     /// Gives up all operator state; this must not step again.
     pub fn release(&mut self) {
         self.runtime.registry.clear();
@@ -292,11 +301,11 @@ impl Execution {
         Ok(saved)
     }
 
-    /// Takes the state of [`save`](Self::save), made at any parallelism, into an execution that has not stepped yet.
+    /// Takes the state of [`save`](Self::save) as of `tick`, made at any parallelism, into an execution that has not stepped yet.
     ///
     /// # Errors
     /// `Data` if the state is not of this plan.
-    pub fn restore(&mut self, saved: SavedView) -> Result<()> {
+    pub fn restore(&mut self, saved: SavedView, tick: TickId) -> Result<()> {
         let nodes = self.operators();
         for (id, state) in saved {
             let node = nodes.iter().filter_map(|n| n.downcast_ref::<OperatorExec>()).find(|node| node.id() == id);
@@ -309,6 +318,7 @@ impl Execution {
             }
         }
         self.stepped = true;
+        self.stepped_at = tick;
         self.note_due();
         Ok(())
     }

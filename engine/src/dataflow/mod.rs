@@ -25,6 +25,7 @@ pub mod constant;
 pub mod count_window;
 pub mod exec;
 pub mod execution;
+mod fingerprint;
 pub mod join;
 pub mod key_group_expr;
 pub mod node;
@@ -57,6 +58,8 @@ use crate::row_error::Diagnose;
 /// A view's incremental plan.
 #[derive(Debug, Clone)]
 pub struct Dataflow {
+    /// The view's number in the catalog, which it keeps for good; 0 for one that no checkpoint holds.
+    pub id: u32,
     /// The plan; if `append_only` is false its last column is the weight.
     pub plan: LogicalPlan,
     /// The view's columns, without the weight.

@@ -67,7 +67,7 @@ pub struct RunningView {
     /// What the last tick changed of them, consolidated.
     errors_changelog: Vec<Delta>,
     /// The tick in which they last changed.
-    errors_changed: TickId,
+    pub(super) errors_changed: TickId,
     /// The sources whose event time it follows: those it reads, and those behind the views it reads.
     pub sources: Vec<String>,
     /// The maintained relations it reads.
@@ -80,6 +80,10 @@ pub struct RunningView {
     pub changes: u64,
     /// Bytes of its operators' state after the last tick.
     state_bytes: usize,
+    /// Its number in the catalog; 0 if no checkpoint holds it.
+    pub(super) id: u32,
+    /// The plan that its state is of.
+    pub(super) fingerprint: String,
     /// What these and the rows may take together.
     bytes_max: Option<usize>,
     /// What it has read before it joined.
@@ -107,6 +111,8 @@ impl RunningView {
             changed: TickId::default(),
             changes: 0,
             state_bytes: 0,
+            id: dataflow.id,
+            fingerprint: if dataflow.id == 0 { String::new() } else { dataflow.fingerprint() },
             bytes_max: dataflow.state_bytes_max,
             progress: Progress::default(),
             instance: 0,
@@ -435,6 +441,21 @@ impl Core {
     pub fn due_micros(&self) -> Option<i64> {
         let running = self.views.values().chain(self.staged.values()).filter(|view| view.failed.is_none());
         running.filter_map(|view| view.execution.due_micros()).min()
+    }
+
+    /// The tables by name.
+    pub fn tables(&self) -> &BTreeMap<String, RunningTable> {
+        &self.tables
+    }
+
+    /// Goes on after `tick`, of this time in µs: the next one is the one after it.
+    pub(super) fn resume(&mut self, tick: TickId, now_micros: i64) {
+        (self.tick, self.now_micros) = (tick, now_micros);
+    }
+
+    /// A source, to be brought to where it was.
+    pub(super) fn source_mut(&mut self, name: &str) -> Option<&mut SourceTables> {
+        self.sources.get_mut(name)
     }
 
     /// The sources by name.

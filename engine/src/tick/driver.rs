@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::backfill::{Backfill, Clocked, JOIN_SILENCE_MAX, Position};
 use super::budget;
 use super::core::{Core, RunningView};
+use super::durability::Durability;
 use super::history::History;
 use super::interval::TickInterval;
 use super::pin::{self, Pin};
@@ -22,12 +23,14 @@ use super::recording::Recording;
 use super::replay::Replay;
 use super::subscription::{Span, Subscription, Subscriptions};
 use super::table::{RunningTable, WriteError};
+use crate::checkpoint::log::Entry;
+use crate::checkpoint::writer::Written;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ingest::reader::{ReaderOptions, SourceReader, SourceStatus};
-use crate::ingest::{DecoderFactory, Ingest, IngestSpec, IngestedTick, UsedColumns};
+use crate::ingest::{DecoderFactory, Ingest, IngestSpec, IngestState, IngestedTick, UsedColumns};
 use crate::source::{Offsets, Source, SourceOpener};
-use crate::time::Clock;
+use crate::time::{Clock, TickId};
 use crate::view::{BuiltIndexes, Snapshot, SnapshotStore, TickStats, ViewReading};
 
 /// How soon after data a tick is considered though none comes: idle partitions and the clock move watermarks too. Each
@@ -75,6 +78,14 @@ pub enum Command {
     Rename(String, String, SyncSender<Result<()>>),
     /// Nobody reads it under the old name any more.
     ForgetName(String, SyncSender<Result<()>>),
+    /// Brings a view to where it was; false if what it reads is not there as it was.
+    RestoreView(String, Box<RunningView>, BTreeMap<String, UsedColumns>, SyncSender<Result<bool>>),
+    /// All that can be brought back is: ticks begin.
+    Begin(SyncSender<Result<()>>),
+    /// Writes a checkpoint.
+    Checkpoint(SyncSender<Result<Written>>),
+    /// A checkpoint was written, or could not be.
+    Checkpointed,
     /// Paces ticks anew.
     SetInterval(TickInterval),
     /// Runs `ask` between two ticks.
@@ -87,6 +98,8 @@ pub enum Command {
 
 /// A source as the driver keeps it.
 pub struct SourceHandle {
+    /// Its number in the catalog; 0 if nothing of it is kept.
+    pub id: u32,
     /// Its columns, event time and limits.
     pub spec: IngestSpec,
     /// Makes its decoders.
@@ -95,6 +108,8 @@ pub struct SourceHandle {
     pub opener: Arc<dyn SourceOpener>,
     /// Where reading starts, for every partition there was at creation.
     pub start: Offsets,
+    /// Where it was when the engine before ended, until it is read again.
+    pub restored: Option<IngestState>,
     /// The live reader, once a view needs it.
     pub reader: Option<Arc<SourceReader>>,
 }
@@ -130,14 +145,14 @@ pub type Readers = Arc<RwLock<BTreeMap<String, Arc<SourceReader>>>>;
 
 /// The tick thread's own state.
 pub struct Driver {
-    core: Core,
-    clock: Arc<dyn Clock>,
+    pub(super) core: Core,
+    pub(super) clock: Arc<dyn Clock>,
     store: Arc<SnapshotStore>,
     readers: Readers,
     history: Arc<History>,
     subscriptions: Subscriptions,
-    sources: BTreeMap<String, SourceHandle>,
-    used: BTreeMap<String, BTreeMap<String, UsedColumns>>,
+    pub(super) sources: BTreeMap<String, SourceHandle>,
+    pub(super) used: BTreeMap<String, BTreeMap<String, UsedColumns>>,
     interval: TickInterval,
     commands: Receiver<Command>,
     wake: Wake,
@@ -147,6 +162,10 @@ pub struct Driver {
     /// view come or go by the clock.
     look: Duration,
     look_due: Option<Instant>,
+    pub(super) durability: Option<Durability>,
+    /// No tick comes before what the engine before left is brought back.
+    pub(super) held: bool,
+    pub(super) stopping: Arc<AtomicBool>,
 }
 
 /// Tells the tick thread that data came, once until it has looked.
@@ -172,9 +191,9 @@ impl Wake {
 }
 
 impl Driver {
-    /// A driver around an empty core.
+    /// A driver around an empty core. With `durability` it waits for [`Command::Begin`]; `stopping` is set before it is told to stop.
     pub fn new(
-        core: Core,
+        mut core: Core,
         clock: Arc<dyn Clock>,
         store: Arc<SnapshotStore>,
         readers: Readers,
@@ -182,9 +201,13 @@ impl Driver {
         interval: TickInterval,
         commands: Receiver<Command>,
         wake: Wake,
+        (durability, stopping): (Option<Durability>, Arc<AtomicBool>),
     ) -> Self {
         let (sources, used, subscriptions) = (BTreeMap::new(), BTreeMap::new(), Subscriptions::default());
         let (look, look_due) = (LOOK_MIN, None);
+        if let Some(recovered) = durability.as_ref().and_then(Durability::recovered) {
+            core.resume(TickId(recovered.tick_shown()), recovered.manifest().now_micros);
+        }
         Self {
             core,
             clock,
@@ -200,6 +223,9 @@ impl Driver {
             writes: Vec::new(),
             look,
             look_due,
+            held: durability.is_some(),
+            durability,
+            stopping,
         }
     }
 
@@ -209,6 +235,7 @@ impl Driver {
         if catch_unwind(AssertUnwindSafe(|| self.run_ticks())).is_err() {
             tracing::error!("the tick thread panicked: no further tick will come; restart the server");
         }
+        self.last_checkpoint();
         // The last handle on a reader stops it; all are told before any is waited for.
         self.sources.values().flat_map(|source| &source.reader).for_each(|reader| reader.begin_stop());
         self.readers.write().clear();
@@ -219,7 +246,14 @@ impl Driver {
     fn run_ticks(&mut self) {
         let mut last_start = Instant::now();
         let mut data = false;
-        loop {
+        while self.durability.as_ref().is_none_or(|durability| durability.halted().is_none()) {
+            if self.held {
+                match self.commands.recv() {
+                    Ok(Command::Stop) | Err(_) => return,
+                    Ok(command) => self.obey(command),
+                }
+                continue;
+            }
             let wait = if data { self.interval.wait(last_start.elapsed()) } else { self.idle_wait(last_start) };
             match self.commands.recv_timeout(wait) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -234,6 +268,7 @@ impl Driver {
                 }
                 Ok(command) => {
                     self.obey(command);
+                    self.checkpoint_if_due();
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -246,13 +281,16 @@ impl Driver {
                 tracing::error!(%error, "a tick failed");
             }
             self.look_due = self.next_due();
+            self.checkpoint_if_due();
         }
     }
 
     /// How long to wait when no data comes.
     fn idle_wait(&self, last_start: Instant) -> Duration {
         let due = self.look_due.map_or(self.look, |due| due.saturating_duration_since(last_start).min(self.look));
-        due.max(LOOK_MIN).max(self.interval.shortest()).saturating_sub(last_start.elapsed())
+        let wait = due.max(LOOK_MIN).max(self.interval.shortest()).saturating_sub(last_start.elapsed());
+        let checkpoint = self.durability.as_ref().and_then(Durability::due_in);
+        checkpoint.map_or(wait, |due| wait.min(due.max(LOOK_MIN)))
     }
 
     fn look_max(&self) -> Duration {
@@ -274,11 +312,8 @@ impl Driver {
         // An answer nobody waits for any more is no error: the caller was cancelled.
         match command {
             Command::AddSource(name, source, reply) => {
-                self.stop_reading(&name);
-                self.fail_readers(&name, &format!("source \"{name}\" was replaced"));
-                self.core.add_source(&name, &source.spec);
-                self.sources.insert(name, *source);
-                let _ = reply.send(self.publish(&[]));
+                let added = self.add_source(&name, *source);
+                let _ = reply.send(added.and_then(|()| self.publish(&[])));
             }
             Command::RemoveSource(name, reply) => {
                 self.remove_source(&name);
@@ -318,8 +353,8 @@ impl Driver {
                 let _ = reply.send(self.forget_columns(&name).and_then(|()| self.publish(&[])));
             }
             Command::AddTable(name, table, reply) => {
-                self.core.add_table(&name, *table);
-                let _ = reply.send(self.publish(&[]));
+                let added = self.add_table(&name, *table);
+                let _ = reply.send(added.and_then(|()| self.publish(&[])));
             }
             Command::RemoveTable(name, reply) => {
                 self.core.remove_table(&name);
@@ -341,6 +376,20 @@ impl Driver {
                     self.core.remove_view(&name);
                 }
             }
+            Command::RestoreView(name, view, used, reply) => {
+                let _ = reply.send(self.restore_view(&name, *view, used));
+            }
+            Command::Begin(reply) => {
+                let _ = reply.send(self.begin());
+            }
+            Command::Checkpoint(reply) => match &mut self.durability {
+                Some(durability) => durability.wait_for_next(reply),
+                None => {
+                    let message = "there is nothing to write a checkpoint to: start the server with a data directory";
+                    let _ = reply.send(Err(Error::conflict(message)));
+                }
+            },
+            Command::Checkpointed => {}
             Command::SetInterval(interval) => self.interval = interval,
             Command::Ask(ask) => ask(&self.core),
             Command::Data | Command::Stop => {}
@@ -354,7 +403,7 @@ impl Driver {
     }
 
     /// Stops a source's reader, beside the ticks: it may be in the middle of a poll.
-    fn stop_reading(&mut self, name: &str) {
+    pub(super) fn stop_reading(&mut self, name: &str) {
         self.readers.write().remove(name);
         let Some(reader) = self.sources.get_mut(name).and_then(|source| source.reader.take()) else { return };
         reader.begin_stop();
@@ -413,16 +462,23 @@ impl Driver {
 
     /// Takes every running source's cut and all writes, and runs one tick, unless nothing moved. `used` changes what
     /// sources materialise from this cut on. For one that `reads_clock` the time moves in any case.
-    fn tick(&mut self, used: BTreeMap<String, UsedColumns>, reads_clock: bool) -> Result<Vec<(String, Error)>> {
-        let mut written = Vec::new();
+    pub(super) fn tick(
+        &mut self,
+        used: BTreeMap<String, UsedColumns>,
+        reads_clock: bool,
+    ) -> Result<Vec<(String, Error)>> {
+        let (mut written, mut entries) = (Vec::new(), Vec::new());
         for Write { changes, reply } in std::mem::take(&mut self.writes) {
             match self.core.write(&changes) {
-                Ok(()) => written.push(reply),
+                Ok(()) => {
+                    written.push(reply);
+                    entries.extend(self.entry_of(changes));
+                }
                 // An answer nobody waits for any more is no error: the caller was cancelled.
                 Err(error) => _ = reply.send(Err(error)),
             }
         }
-        let ticked = self.tick_over(used, reads_clock);
+        let ticked = self.tick_over(used, reads_clock, entries);
         for reply in written {
             let _ = reply.send(match &ticked {
                 Ok(_) => Ok(()),
@@ -436,6 +492,7 @@ impl Driver {
         &mut self,
         mut used: BTreeMap<String, UsedColumns>,
         reads_clock: bool,
+        mut entries: Vec<Entry>,
     ) -> Result<Vec<(String, Error)>> {
         let now = self.clock.now_micros();
         let mut failed: Vec<(String, Error)> = Vec::new();
@@ -448,12 +505,22 @@ impl Driver {
             };
             // One source that cannot be taken must not cost the others the rows they already gave.
             match taken {
-                Ok(taken) => _ = ingested.insert(name.clone(), taken),
+                Ok(taken) => {
+                    if source.id != 0 && !taken.exclusions.is_empty() {
+                        entries.push(Entry::Exclusions { source: source.id, exclusions: taken.exclusions.clone() });
+                    }
+                    ingested.insert(name.clone(), taken);
+                }
                 Err(error) => {
                     tracing::error!(source = %name, %error, "a source's cut failed");
                     failed.push((name.clone(), error));
                 }
             }
+        }
+        if let Some(durability) = &mut self.durability {
+            let next = self.core.tick_and_now().0.next();
+            let stopping = self.stopping.clone();
+            durability.before_tick(next, entries, &|| stopping.load(Ordering::Acquire))?;
         }
         let moved = |(name, tick): (&String, &IngestedTick)| {
             !tick.is_empty()
@@ -482,6 +549,9 @@ impl Driver {
         stats.rows_changed = outcome.changed;
         stats.compute_micros = micros(outcome.compute);
         stats.publish_micros = micros(publishing.elapsed());
+        if let Some(durability) = &mut self.durability {
+            durability.ticked(stats.bytes_in);
+        }
         self.store.record_tick(stats);
         Ok(failed)
     }
@@ -519,7 +589,7 @@ impl Driver {
     }
 
     /// Fails what reads a relation that is no more what it was.
-    fn fail_readers(&mut self, name: &str, cause: &str) {
+    pub(super) fn fail_readers(&mut self, name: &str, cause: &str) {
         for reader in self.core.fail_readers(name, cause) {
             self.used.remove(&reader);
         }
@@ -541,7 +611,7 @@ impl Driver {
     }
 
     /// Publishes the present state, after a tick that made these changes or after what exists changed.
-    fn publish(&mut self, changes: &[(String, Vec<Delta>)]) -> Result<()> {
+    pub(super) fn publish(&mut self, changes: &[(String, Vec<Delta>)]) -> Result<()> {
         let newest = self.store.newest();
         let statuses: BTreeMap<&str, SourceStatus> = self
             .sources
@@ -643,12 +713,17 @@ impl Driver {
         if let Some(used) = used {
             source.spec.set_used(used)?;
         }
-        let wake = self.wake.clone();
-        let notify = Arc::new(move || wake.data());
         let ingest = Ingest::new(source.spec.clone(), source.factory.clone())?;
-        let reader = SourceReader::start(opened, ingest, ReaderOptions::default(), self.clock.clone(), notify)?;
         // A source that was read before begins anew, and counts anew.
         self.core.add_source(name, &source.spec);
+        self.read(name, opened, ingest)
+    }
+
+    pub(super) fn read(&mut self, name: &str, opened: Box<dyn Source>, ingest: Ingest) -> Result<()> {
+        let source = self.sources.get_mut(name).ok_or_else(|| gone(name))?;
+        let wake = self.wake.clone();
+        let notify = Arc::new(move || wake.data());
+        let reader = SourceReader::start(opened, ingest, ReaderOptions::default(), self.clock.clone(), notify)?;
         let reader = Arc::new(reader);
         self.readers.write().insert(name.to_owned(), reader.clone());
         source.reader = Some(reader);
@@ -656,7 +731,7 @@ impl Driver {
     }
 
     /// The columns all views together use, of every source that some view reads.
-    fn columns_in_use(&self) -> Result<BTreeMap<String, UsedColumns>> {
+    pub(super) fn columns_in_use(&self) -> Result<BTreeMap<String, UsedColumns>> {
         let mut all: BTreeMap<String, UsedColumns> = BTreeMap::new();
         for (name, used) in self.used.values().flatten() {
             let entry = all.entry(name.clone()).or_default();

@@ -15,7 +15,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::time::{TickId, Watermark};
-use crate::view::{BuiltIndexes, MaterializedView, ViewReading, ViewSnapshot, consolidate};
+use crate::view::{BuiltIndexes, MaterializedView, ViewReading, ViewSnapshot, batch_of, consolidate};
 
 /// Why a change did not go in.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ pub struct RunningTable {
     waiting: Vec<Delta>,
     changed: TickId,
     instance: u64,
+    id: u32,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,38 @@ impl RunningTable {
             false => Some(Key::try_new(&schema, key)?),
         };
         let view = MaterializedView::new(schema, false)?;
-        Ok(Self { view, key, waiting: Vec::new(), changed: TickId::default(), instance: 0 })
+        Ok(Self { view, key, waiting: Vec::new(), changed: TickId::default(), instance: 0, id: 0 })
+    }
+
+    /// The table under its number in the catalog, which it keeps for good; of one without a number nothing is kept.
+    #[must_use]
+    pub fn with_id(self, id: u32) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Its number in the catalog; 0 if nothing of it is kept.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The tick in which its rows last changed.
+    pub fn changed(&self) -> TickId {
+        self.changed
+    }
+
+    /// Takes the rows that it had in `changed` into an empty table: they are no change of the next tick.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; rows of other columns are a conflict.
+    pub fn restore(&mut self, changed: TickId, rows: Vec<RecordBatch>) -> std::result::Result<(), WriteError> {
+        let own = |rows: RecordBatch| {
+            Ok(Delta::inserts(batch_of(self.view.schema(), rows.columns().to_vec(), rows.num_rows())?))
+        };
+        let rows = rows.into_iter().map(own).collect::<Result<Vec<_>>>()?;
+        self.write(changed, &rows)?;
+        self.waiting.clear();
+        self.changed = changed;
+        Ok(())
     }
 
     /// Tells it from an earlier table of the same name.

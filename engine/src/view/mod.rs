@@ -36,6 +36,7 @@ pub mod table;
 mod tests;
 pub mod view_snapshot;
 
+pub(crate) use batch::batch_of;
 pub use column_index::{BuiltIndexes, IndexColumns, can_be_indexed};
 pub use consolidate::consolidate;
 pub use index_choice::NamedIndex;

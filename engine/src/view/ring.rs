@@ -71,6 +71,16 @@ impl RingTable {
         Ok(())
     }
 
+    /// Takes rows that were kept before, of `total_rows` ever appended, into an empty table.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn restore(&mut self, rows: &[RecordBatch], total_rows: u64) -> Result<()> {
+        rows.iter().try_for_each(|rows| self.append(rows))?;
+        self.total_rows = total_rows;
+        Ok(())
+    }
+
     /// Moves the bound; the oldest rows beyond a smaller one go at once.
     ///
     /// # Errors

@@ -104,6 +104,11 @@ impl Backend for Database {
                 blocking(move || engine.flush(&|| cancel.is_cancelled())).await?;
                 Ok(Outcome::done("FLUSH"))
             }
+            Statement::Checkpoint => {
+                let engine = self.engine.clone();
+                blocking(move || engine.checkpoint()).await?;
+                Ok(Outcome::done("CHECKPOINT"))
+            }
             Statement::Subscribe(subscribe) => {
                 self.subscribe(subscribe, &request.statement.text, &reading, request.cancel).await
             }

@@ -35,6 +35,8 @@ pub(super) struct Change {
     pub(super) removals: Vec<Removal>,
     /// A name of the engine's, and what it becomes.
     pub(super) rename: Option<(String, String)>,
+    /// At the start: it cannot come back with its state, and has to wait.
+    pub(super) put_off: bool,
 }
 
 /// What the engine has ready.
@@ -59,14 +61,20 @@ pub(super) enum Removal {
 impl Change {
     /// A change that needs nothing of the engine.
     pub(super) fn new(outcome: Outcome, next: Catalog) -> Self {
-        Self { outcome, next: Some(next), addition: None, removals: vec![], rename: None }
+        Self { outcome, next: Some(next), addition: None, removals: vec![], rename: None, put_off: false }
+    }
+
+    /// At the start: not yet.
+    pub(super) fn put_off(tag: &str) -> Self {
+        let outcome = Outcome::done(tag);
+        Self { outcome, next: None, addition: None, removals: vec![], rename: None, put_off: true }
     }
 
     /// `IF NOT EXISTS` or `IF EXISTS` with nothing to do.
     pub(super) fn skipped(tag: &str, message: String) -> Self {
         let mut outcome = Outcome::done(tag);
         outcome.notices.push(Notice::new(message));
-        Self { outcome, next: None, addition: None, removals: vec![], rename: None }
+        Self { outcome, next: None, addition: None, removals: vec![], rename: None, put_off: false }
     }
 }
 
@@ -138,7 +146,7 @@ impl Database {
     /// # Errors
     /// `Unavailable` if the engine has stopped.
     pub(super) async fn make(&self, change: Change) -> Result<Outcome, SqlError> {
-        let Change { outcome, next, addition, removals, rename } = change;
+        let Change { outcome, next, addition, removals, rename, put_off: _ } = change;
         let engine = self.engine.clone();
         match addition {
             Some(Addition::Source(source)) => blocking(move || engine.add_source(*source)).await?,

@@ -12,6 +12,7 @@ mod degraded;
 mod explain;
 mod index;
 mod query;
+mod recovery;
 mod relations;
 mod rename;
 mod show;
@@ -26,7 +27,7 @@ mod wait;
 mod write;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -40,10 +41,10 @@ use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use engine::time::SystemClock;
 use engine::view::Snapshot;
+use sql::SqlError;
 use sql::catalog::Catalog;
 use sql::state_budget::StateBudget;
 use sql::statement::Statement;
-use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use self::block::OwnWrites;
@@ -82,8 +83,8 @@ pub struct Database {
     /// Held while a statement changes rows of tables that it read.
     writing: tokio::sync::Mutex<()>,
     store: Option<Store>,
-    /// True while the definitions of an earlier run come back.
-    recovering: AtomicBool,
+    /// Where the start is: a [`recovery::Phase`].
+    phase: AtomicU8,
     /// What views may take that are created outside a session and say nothing of it.
     max_view_state: StateBudget,
     password: Option<ScramVerifier>,
@@ -103,13 +104,25 @@ impl Database {
     /// `Input` or `Unavailable` for the data directory.
     pub async fn start(config: &Config) -> engine::Result<Arc<Self>> {
         let store = config.data_dir.as_deref().map(Store::open).transpose()?;
+        let storage = store.as_ref().map(|store| store.storage().clone());
         let tasks = Some(tokio::runtime::Handle::current());
         let execution = ExecutionConfig { parallelism: config.parallelism, tasks };
         let core = CoreConfig { execution, quarantine_rows_max: config.quarantine_rows_max, ..Default::default() };
-        let engine = Engine::start(
-            EngineConfig { core, interval: config.tick_interval, history: config.history_retention },
-            Arc::new(SystemClock),
-        )?;
+        let engine_config = EngineConfig {
+            core,
+            interval: config.tick_interval,
+            history: config.history_retention,
+            checkpoints: config.checkpoints,
+        };
+        // Taking over the data waits for the disk or the bucket.
+        let started = tokio::task::spawn_blocking(move || match storage {
+            None => Engine::start(engine_config, Arc::new(SystemClock)),
+            Some(storage) => {
+                let writer = format!("{:032x}", rand::random::<u128>());
+                Engine::open(engine_config, Arc::new(SystemClock), storage, &writer)
+            }
+        });
+        let engine = started.await.map_err(|e| engine::Error::internal("the start ended").with_source(e))??;
         let password =
             config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
         let session_state = session_state()?;
@@ -120,7 +133,7 @@ impl Database {
             changing: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             store,
-            recovering: AtomicBool::new(false),
+            phase: AtomicU8::new(0),
             max_view_state: config.max_view_state,
             password,
             started_at: SystemTime::now(),
@@ -167,41 +180,6 @@ impl Database {
     pub fn newest(&self) -> ReadPoint {
         let reading = self.reading();
         ReadPoint { tick: reading.snapshot.tick.0, state: Arc::new(reading) }
-    }
-
-    /// Brings back the definitions of the data directory. The directory itself is left as it is, so a start that fails
-    /// half-way loses nothing.
-    ///
-    /// # Errors
-    /// The first statement that fails, with its text: a start that cannot bring back what was there is no start.
-    pub async fn recover(&self) -> Result<(), SqlError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        self.recovering.store(true, Ordering::Release);
-        let recovered = self.bring_all_back(store).await;
-        self.recovering.store(false, Ordering::Release);
-        recovered
-    }
-
-    async fn bring_all_back(&self, store: &Store) -> Result<(), SqlError> {
-        let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
-        for definition in definitions::read(store).await.map_err(internal)? {
-            self.bring_back(&definition.text).await.map_err(|error| {
-                let text = definition.text.lines().next().unwrap_or_default();
-                error.detail(format!("while bringing back: {text} …"))
-            })?;
-            self.catalog.rcu(|catalog| catalog.with_oid(&definition.name, definition.oid));
-        }
-        Ok(())
-    }
-
-    async fn bring_back(&self, text: &str) -> Result<(), SqlError> {
-        let _changing = self.changing.lock().await;
-        for parsed in sql::parser::parse(text)? {
-            if let Some(change) = self.prepare(&parsed, &CancellationToken::new()).await? {
-                self.make(change).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Runs a file of statements.

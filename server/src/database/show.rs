@@ -20,6 +20,7 @@ pub fn query(show: ShowObjects) -> &'static str {
         ShowObjects::Views => "SELECT * FROM tidemark.views ORDER BY name",
         ShowObjects::Tables => "SELECT * FROM tidemark.relations ORDER BY name",
         ShowObjects::Backfills => "SELECT * FROM tidemark.backfills",
+        ShowObjects::Checkpoints => "SELECT * FROM tidemark.checkpoints ORDER BY at DESC LIMIT 20",
         ShowObjects::Ticks => "SELECT * FROM tidemark.ticks ORDER BY tick DESC LIMIT 20",
     }
 }

@@ -31,7 +31,7 @@ const ENGINE_OPTIONS: [&str; 4] = ["max_future_skew", "record_bytes_max", "error
 const TIMESTAMP_UNIT: &str = "timestamp_unit";
 const TIMESTAMP_UNITS: [&str; 4] = ["s", "ms", "us", "ns"];
 
-/// Makes the engine's definition of a source. Opens nothing yet.
+/// Makes the engine's definition of a source, without its number. Opens nothing yet.
 ///
 /// # Errors
 /// 22023 for an option the connector or the engine refuses.
@@ -41,7 +41,7 @@ pub fn definition(create: &CreateSource) -> Result<SourceDefinition, SqlError> {
     let opener = connector::opener(&connector_options, &create.start)?;
     let spec = ingest_spec(create, opener.topic(), &own)?;
     let factory = decoder_factory(create)?;
-    Ok(SourceDefinition { name: create.name.clone(), spec, factory, opener })
+    Ok(SourceDefinition { id: 0, name: create.name.clone(), spec, factory, opener })
 }
 
 /// What makes a source's decoders.

@@ -12,6 +12,7 @@ use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use engine::Error;
+use engine::checkpoint::writer::Written;
 use engine::engine::Engine;
 use engine::ingest::reader::ReaderState;
 use engine::tick::building::Report;
@@ -27,8 +28,17 @@ use super::Reading;
 pub const SCHEMA: &str = "tidemark";
 
 /// The tables' names.
-pub const TABLES: [&str; 8] =
-    ["sources", "source_partitions", "frontier", "materialized_views", "views", "relations", "ticks", "backfills"];
+pub const TABLES: [&str; 9] = [
+    "sources",
+    "source_partitions",
+    "frontier",
+    "materialized_views",
+    "views",
+    "relations",
+    "ticks",
+    "backfills",
+    "checkpoints",
+];
 
 /// The table of this name.
 pub fn table(name: &str, reading: &Reading, engine: &Engine) -> Option<Arc<dyn TableProvider>> {
@@ -41,6 +51,7 @@ pub fn table(name: &str, reading: &Reading, engine: &Engine) -> Option<Arc<dyn T
         "relations" => relations(reading),
         "ticks" => ticks(engine),
         "backfills" => backfills(engine),
+        "checkpoints" => checkpoints(engine),
         _ => return None,
     };
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).expect("a batch of its own schema");
@@ -276,6 +287,25 @@ fn backfills(engine: &Engine) -> RecordBatch {
         .add("rows_per_second", float(Report::rows_per_second))
         .add("seconds", float(|report| Some(report.elapsed.as_secs_f64())))
         .add("seconds_left", float(Report::seconds_left))
+        .batch()
+}
+
+/// The last checkpoints: those written, and those that could not be, with the reason.
+fn checkpoints(engine: &Engine) -> RecordBatch {
+    let found = engine.durability().reports();
+    let written =
+        |value: fn(&Written) -> u64| found.iter().map(move |r| r.written.as_ref().ok().and_then(|w| count(value(w))));
+    let micros = |value: std::time::Duration| count(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
+    Columns::default()
+        .bigint("number", written(|written| written.sequence))
+        .bigint("tick", found.iter().map(|report| count(report.tick.0)))
+        .time("at", found.iter().map(|report| Some(report.began_micros)))
+        .bigint("bytes_written", written(|written| written.bytes_written))
+        .bigint("bytes", written(|written| written.bytes))
+        .bigint("segments", written(|written| written.segments as u64))
+        .bigint("ticks_waited_us", found.iter().map(|report| micros(report.held_up)))
+        .bigint("took_us", found.iter().map(|report| micros(report.took)))
+        .text("error", found.iter().map(|report| report.written.as_ref().err()))
         .batch()
 }
 

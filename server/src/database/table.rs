@@ -15,7 +15,7 @@ use super::Database;
 use super::change::{Addition, Change};
 use super::index::columns_of;
 use super::relations::{NoRelations, schema_of};
-use crate::backend::{Notice, Outcome};
+use crate::backend::Outcome;
 
 impl Database {
     pub(super) fn create_table(&self, create: &CreateTable, text: &str) -> Result<Change, SqlError> {
@@ -37,14 +37,10 @@ impl Database {
             properties: Some(Arc::new(properties)),
         });
         if let Some(object) = next.get(&create.name) {
+            table = table.with_id(object.oid);
             table.set_indexes(&columns_of(object), &BuiltIndexes::default())?;
         }
-        let mut outcome = Outcome::done(tag);
-        if self.store.is_some() {
-            let mut notice = Notice::new(format!("the rows of table \"{}\" are kept in memory alone", create.name));
-            notice.message.detail = Some("After a restart the table is there, and empty.".into());
-            outcome.notices.push(notice);
-        }
+        let outcome = Outcome::done(tag);
         let addition = Some(Addition::Table(create.name.clone(), Box::new(table)));
         Ok(Change { addition, ..Change::new(outcome, next) })
     }

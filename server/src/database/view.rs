@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::datatypes::FieldRef;
 use datafusion::execution::SessionState;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::{Addition, Change, Removal};
 use super::index::{check_indexes, columns_of};
+use super::recovery::{Phase, oid_of};
 use super::relations::DeltaRelations;
 use super::{Database, blocking, source, state};
 use crate::backend::{Notice, Outcome};
@@ -97,9 +97,7 @@ impl Database {
             catalog = Arc::new(catalog.without([create.name.as_str()]));
         }
         catalog.check_free(&create.name, &SOURCE_RELATIONS)?;
-        let definition = source::definition(create)?;
-        let engine = self.engine.clone();
-        let prepared = blocking(move || engine.prepare_source(definition)).await?;
+        let mut definition = source::definition(create)?;
         let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
@@ -108,6 +106,9 @@ impl Database {
             reads: BTreeSet::new(),
             properties: None,
         });
+        definition.id = oid_of(&next, &create.name);
+        let engine = self.engine.clone();
+        let prepared = blocking(move || engine.prepare_source(definition)).await?;
         Ok(Change {
             addition: Some(Addition::Source(Box::new(prepared))),
             ..Change::new(Outcome::done("CREATE SOURCE"), next)
@@ -152,12 +153,17 @@ impl Database {
         if replaced.is_some() {
             dataflows.extend(self.rebuild_readers(&catalog, &mut next, &create.name)?);
         }
+        dataflows.iter_mut().for_each(|(name, dataflow)| dataflow.id = oid_of(&next, name));
         let (engine, cancel) = (self.engine.clone(), cancel.clone());
-        let recovering = self.recovering.load(Ordering::Acquire);
+        let recovering = self.phase() != Phase::Over;
+        let restoring = self.phase() == Phase::Restore;
         // Each is built over those before it, unseen like itself; if one fails, they all go again.
         let indexes = |name: &String| next.get(name).map(|object| columns_of(object)).unwrap_or_default();
         let dataflows: Vec<_> =
             dataflows.into_iter().map(|(name, dataflow)| (indexes(&name), name, dataflow)).collect();
+        if restoring {
+            return self.restore_view(dataflows, next, tag).await;
+        }
         let staged = blocking(move || {
             let stage = |(indexes, name, dataflow): &(Vec<Vec<usize>>, String, Dataflow)| {
                 let staged = match engine.stage_view(name, dataflow, &|| cancel.is_cancelled()) {
@@ -182,6 +188,28 @@ impl Database {
         .await?;
         let outcome = Outcome { notices, ..Outcome::done(tag) };
         Ok(Change { addition: Some(Addition::Views(staged)), ..Change::new(outcome, next) })
+    }
+
+    /// At the start: views as they were, or not yet.
+    async fn restore_view(
+        &self,
+        dataflows: Vec<(Vec<Vec<usize>>, String, Dataflow)>,
+        next: Catalog,
+        tag: &str,
+    ) -> Result<Change, SqlError> {
+        let engine = self.engine.clone();
+        let restored = blocking(move || {
+            for (_, name, dataflow) in &dataflows {
+                if !engine.restore_view(name, dataflow)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        match restored.await? {
+            true => Ok(Change::new(Outcome::done(tag), next)),
+            false => Ok(Change::put_off(tag)),
+        }
     }
 
     pub(super) fn create_view(&self, create: &CreateView, text: &str) -> Result<Change, SqlError> {
@@ -252,7 +280,8 @@ impl Database {
         cascades.reverse();
         notices.extend(cascade_notice(cascades));
         let next = (!all.is_empty()).then(|| catalog.without(all.iter().map(|object| object.name.as_str())));
-        Ok(Change { outcome: Outcome { notices, ..Outcome::done(tag) }, next, addition: None, removals, rename: None })
+        let outcome = Outcome { notices, ..Outcome::done(tag) };
+        Ok(Change { outcome, next, addition: None, removals, rename: None, put_off: false })
     }
 
     pub(super) fn bind_plain_view(

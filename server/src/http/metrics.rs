@@ -83,6 +83,10 @@ pub struct Metrics {
     backfill_read: GaugeFamily<ViewLabel>,
     backfill_rows: GaugeFamily<ViewLabel>,
     backfill_left: GaugeFamily<ViewLabel>,
+    checkpoint_written: Gauge<f64, std::sync::atomic::AtomicU64>,
+    checkpoint_bytes: Gauge<f64, std::sync::atomic::AtomicU64>,
+    checkpoint_failing: Gauge,
+    log_up: Gauge,
     sessions: Gauge,
     statements: Counter,
     statement_errors: Counter,
@@ -119,6 +123,10 @@ impl Metrics {
             backfill_read: Family::default(),
             backfill_rows: Family::default(),
             backfill_left: Family::default(),
+            checkpoint_written: Gauge::default(),
+            checkpoint_bytes: Gauge::default(),
+            checkpoint_failing: Gauge::default(),
+            log_up: Gauge::default(),
             sessions: Gauge::default(),
             statements: Counter::default(),
             statement_errors: Counter::default(),
@@ -153,6 +161,13 @@ impl Metrics {
         r.register("backfill_rows", "Rows that a view being built has to read", self.backfill_rows.clone());
         let help = "How long a view being built has still to read at its pace so far";
         r.register_with_unit("backfill_left", help, seconds(), self.backfill_left.clone());
+        let help = "When the newest checkpoint was begun, since 1970";
+        r.register_with_unit("checkpoint_written", help, seconds(), self.checkpoint_written.clone());
+        let help = "What the newest checkpoint holds";
+        r.register_with_unit("checkpoint_size", help, Unit::Bytes, self.checkpoint_bytes.clone());
+        let help = "1 if the last checkpoint could not be written";
+        r.register("checkpoint_failing", help, self.checkpoint_failing.clone());
+        r.register("log_up", "0 while ticks wait for the data directory", self.log_up.clone());
         r.register("sessions", "Sessions open", self.sessions.clone());
         r.register("statements", "Statements executed", self.statements.clone());
         r.register("statement_errors", "Statements that ended with an error", self.statement_errors.clone());
@@ -229,10 +244,22 @@ impl Metrics {
             }
             self.refresh_partitions(name);
         }
+        self.refresh_durability();
         let connections = (self.connections)();
         self.sessions.set(i64::try_from(connections.sessions).unwrap_or(i64::MAX));
         set(&self.statements, connections.statements);
         set(&self.statement_errors, connections.errors);
+    }
+
+    fn refresh_durability(&self) {
+        let durability = self.engine.durability();
+        let reports = durability.reports();
+        if let Some(written) = reports.iter().rev().find_map(|report| report.written.as_ref().ok()) {
+            self.checkpoint_written.set(written.written_micros as f64 / 1e6);
+            self.checkpoint_bytes.set(written.bytes as f64);
+        }
+        self.checkpoint_failing.set(i64::from(reports.last().is_some_and(|report| report.written.is_err())));
+        self.log_up.set(i64::from(durability.trouble().is_none() && durability.halted().is_none()));
     }
 
     fn refresh_partitions(&self, source: &str) {

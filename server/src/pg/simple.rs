@@ -94,8 +94,8 @@ fn is_droppable(prepared: &Prepared) -> bool {
     match (&prepared.parsed, &prepared.command) {
         (_, Some(command)) => !matches!(command, Command::Set { .. } | Command::Reset(_) | Command::Commit { .. }),
         (Some(parsed), None) => {
-            use Statement::{Explain, Flush, Query, Subscribe, Verify, Wait};
-            matches!(parsed.statement, Query(_) | Explain(_) | Flush | Verify(_) | Wait(_) | Subscribe(_))
+            use Statement::{Checkpoint, Explain, Flush, Query, Subscribe, Verify, Wait};
+            matches!(parsed.statement, Query(_) | Explain(_) | Checkpoint | Flush | Verify(_) | Wait(_) | Subscribe(_))
         }
         (None, None) => true,
     }

@@ -96,6 +96,7 @@ pub fn incremental(plan: LogicalPlan, emit: Emit, on_error: OnError) -> Result<D
         // Until the plan is looked at: what is not known to grow for ever is not said to.
         rows: Growth::Present,
         state_bytes_max: None,
+        id: 0,
     })
 }
 

@@ -51,7 +51,8 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
     }
     // Conditions on the tick's time go to where their rows come from, and become nodes of their own before common
     // expressions and columns nobody needs are taken out.
-    let first = rules().into_iter().take_while(|rule| !is_common(rule) && rule.name() != OptimizeProjections::new().name());
+    let first =
+        rules().into_iter().take_while(|rule| !is_common(rule) && rule.name() != OptimizeProjections::new().name());
     let plan = clock::unfence(run(first.collect(), clock::fence(plan)?)?)?;
     let plan = clock::mark(plan)?;
     Ok(run(rules(), plan)?)

@@ -79,7 +79,8 @@ impl Rewriter {
         let (input, places) = with_columns(input, &exprs)?;
         let schema = Arc::clone(input.plan.schema());
         let computed = |place: &usize| Expr::Column(Column::from(schema.qualified_field(*place)));
-        let mut computed: Vec<_> = exprs.drain(keys..functions).zip(places[keys..functions].iter().map(computed)).collect();
+        let mut computed: Vec<_> =
+            exprs.drain(keys..functions).zip(places[keys..functions].iter().map(computed)).collect();
         let keys = places[..keys].to_vec();
         let Keyed { monotone_key, mut bounds } = self.keyed(&input, &keys, "OVER", plan)?;
         let mut closing = monotone_key.as_ref().map(|(key, _)| *key).filter(|_| self.gates);

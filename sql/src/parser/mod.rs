@@ -122,10 +122,10 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
         "show" => object::show(&mut cursor),
         "describe" | "desc" => object::describe(&mut cursor),
         "explain" => object::explain(chunk),
-        "flush" => {
+        "flush" | "checkpoint" => {
             cursor.next();
             cursor.expect_end()?;
-            Ok(Statement::Flush)
+            Ok(if first == "flush" { Statement::Flush } else { Statement::Checkpoint })
         }
         _ => session::statement(&mut cursor, &first),
     };

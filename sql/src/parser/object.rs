@@ -68,8 +68,9 @@ pub(crate) fn show(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
         cursor.expect_end()?;
         return Ok(Statement::ShowCreate { kind, name });
     }
-    let objects: [(&[&str], ShowObjects); 6] = [
+    let objects: [(&[&str], ShowObjects); 7] = [
         (&["backfills"], ShowObjects::Backfills),
+        (&["checkpoints"], ShowObjects::Checkpoints),
         (&["sources"], ShowObjects::Sources),
         (&["tables"], ShowObjects::Tables),
         (&["views"], ShowObjects::Views),

@@ -105,6 +105,7 @@ fn objects_are_dropped_shown_and_described() {
         ("SHOW MATERIALIZED VIEWS", ShowObjects::MaterializedViews),
         ("SHOW TICKS", ShowObjects::Ticks),
         ("SHOW BACKFILLS", ShowObjects::Backfills),
+        ("SHOW CHECKPOINTS", ShowObjects::Checkpoints),
     ] {
         assert!(matches!(one(text), Statement::ShowObjects(objects) if objects == shown), "{text}");
     }
@@ -121,6 +122,7 @@ fn objects_are_dropped_shown_and_described() {
         assert!(matches!(one(text), Statement::ShowCreate { name, .. } if name == "x"), "{text}");
     }
     assert!(matches!(one("FLUSH"), Statement::Flush));
+    assert!(matches!(one("CHECKPOINT"), Statement::Checkpoint));
     check_refusals(&[
         ("DROP SOURCE", "42601", "syntax error at end of input", ""),
         ("DROP SOURCE a,", "42601", "syntax error at end of input", ""),

@@ -1,0 +1,221 @@
+//! A server of its own process, killed at random moments while records and rows come in, and started again.
+//!
+//! `TIDEMARK_KILLS` says how often (default 4).
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use engine::source::embedded_broker::EmbeddedBroker;
+use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use server::config::Config;
+use server::server::Server;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// Tells the test that is a server where to keep its data.
+const DATA_DIR: &str = "TIDEMARK_KILLED_DATA_DIR";
+/// And where to listen.
+const PORT: &str = "TIDEMARK_KILLED_PORT";
+
+/// How long a start may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// No test of its own: the process that is killed.
+#[test]
+fn a_server_of_its_own() {
+    let (Ok(data_dir), Ok(port)) = (std::env::var(DATA_DIR), std::env::var(PORT)) else { return };
+    let runtime = server::runtime().worker_threads(2).build().expect("a runtime");
+    let address = |port: &str| format!("127.0.0.1:{port}").parse().expect("an address");
+    let config = Config {
+        pg_addr: address(&port),
+        http_addr: address("0"),
+        data_dir: Some(data_dir),
+        checkpoints: "150ms".parse().expect("an interval"),
+        ..Config::default()
+    };
+    let _server = runtime.block_on(Server::start(config)).expect("the server starts");
+    loop {
+        std::thread::park();
+    }
+}
+
+struct Killed(Child);
+
+impl Killed {
+    fn start(data_dir: &Path, port: u16) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args(["--exact", "killed::a_server_of_its_own"]).env(DATA_DIR, data_dir).env(PORT, port.to_string());
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process"))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // SIGKILL: it has no time for anything.
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
+}
+
+async fn connect(port: u16) -> Client {
+    let began = Instant::now();
+    let config = format!("host=127.0.0.1 port={port} user=tidemark dbname=tidemark");
+    loop {
+        if let Ok((client, connection)) = tokio_postgres::connect(&config, NoTls).await {
+            tokio::spawn(connection);
+            return client;
+        }
+        assert!(began.elapsed() < PATIENCE, "the server does not start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The rows of a query; `None` if the server is gone.
+async fn rows(client: &Client, query: &str) -> Option<Vec<String>> {
+    match client.simple_query(query).await {
+        Ok(messages) => {
+            let row = |message: SimpleQueryMessage| match message {
+                SimpleQueryMessage::Row(row) => {
+                    let cells: Vec<_> = (0..row.len()).map(|cell| row.get(cell).unwrap_or("NULL")).collect();
+                    Some(cells.join("|"))
+                }
+                _ => None,
+            };
+            Some(messages.into_iter().filter_map(row).collect())
+        }
+        Err(error) => {
+            assert!(error.as_db_error().is_none_or(|e| e.code().code() == "57P01"), "{query}: {error:?}");
+            None
+        }
+    }
+}
+
+async fn number(client: &Client, query: &str) -> Option<i64> {
+    rows(client, query).await.map(|rows| rows[0].parse().expect("a number"))
+}
+
+/// What clients have seen; it must never go back.
+#[derive(Debug, Default)]
+struct Seen {
+    tick: i64,
+    records: i64,
+    rows: i64,
+}
+
+const VIEWS: [&str; 4] = [
+    "CREATE MATERIALIZED VIEW counted AS SELECT k, count(*) AS n, sum(v) AS total FROM s GROUP BY k",
+    "CREATE MATERIALIZED VIEW joined AS SELECT t.id, s.v FROM t JOIN s ON s.v = t.id",
+    "CREATE MATERIALIZED VIEW closed AS SELECT window_start, count(*) AS n \
+     FROM tumble(s, ts, INTERVAL '1 second') GROUP BY 1 EMIT ON WINDOW CLOSE",
+    "CREATE MATERIALIZED VIEW stacked AS SELECT sum(n) AS n, sum(total) AS total FROM counted",
+];
+
+#[test]
+fn a_server_that_is_killed_loses_nothing() {
+    let kills: u64 = std::env::var("TIDEMARK_KILLS").map_or(4, |text| text.parse().expect("a number"));
+    let broker = EmbeddedBroker::start().expect("starts");
+    broker.create_topic("t", 3).expect("a new topic");
+    let (written, done) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+    let producing = produce(broker.bootstrap().to_owned(), written.clone(), done.clone());
+    let root = tempfile::tempdir().expect("a directory");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let runtime = server::runtime().worker_threads(2).build().expect("a runtime");
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let (mut confirmed, mut seen) = (Vec::new(), Seen::default());
+    let mut next_id = 0;
+    for round in 0..=kills {
+        let server = Killed::start(root.path(), port);
+        runtime.block_on(async {
+            let client = connect(port).await;
+            if round == 0 {
+                create(&client, broker.bootstrap()).await;
+            }
+            check(&client, &confirmed, &mut seen, round).await;
+            if round == kills {
+                done.store(true, Ordering::Release);
+                end(&client, &written).await;
+                return;
+            }
+            let end = Instant::now() + Duration::from_millis(random.random_range(50..900));
+            while Instant::now() < end {
+                next_id += 1;
+                if rows(&client, &format!("INSERT INTO t VALUES ({next_id})")).await.is_some() {
+                    confirmed.push(next_id);
+                }
+                look(&client, &mut seen).await;
+            }
+        });
+        drop(server);
+    }
+    producing.join().expect("the producer ends");
+    println!("{kills} kills, {} records, {} rows confirmed", written.load(Ordering::Acquire), confirmed.len());
+}
+
+fn produce(bootstrap: String, written: Arc<AtomicI64>, done: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let producer = Producer::new(&bootstrap, &ProducerOptions::default()).expect("good options");
+        let mut number = 0;
+        while !done.load(Ordering::Acquire) {
+            for _ in 0..50 {
+                number += 1;
+                let time =
+                    format!("2026-03-01 {:02}:{:02}:{:02}", number / 36000 % 24, number / 600 % 60, number / 10 % 60);
+                let payload = format!("{{\"k\": {}, \"v\": {number}, \"ts\": \"{time}\"}}", number % 7);
+                let partition = i32::try_from(number % 3).ok();
+                let record = OutgoingRecord { partition, payload: Some(payload.as_bytes()), ..Default::default() };
+                producer.produce("t", record).expect("room");
+            }
+            producer.flush(Duration::from_secs(60)).expect("delivered");
+            written.store(number, Ordering::Release);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    })
+}
+
+async fn create(client: &Client, bootstrap: &str) {
+    let source = format!(
+        "CREATE SOURCE s (k bigint, v bigint, ts timestamp, WATERMARK FOR ts AS ts - INTERVAL '5 seconds') \
+         WITH (connector = 'kafka', bootstrap = '{bootstrap}', topic = 't') FORMAT JSON"
+    );
+    rows(client, &source).await.expect("a server that runs");
+    rows(client, "CREATE TABLE t (id bigint PRIMARY KEY)").await.expect("a server that runs");
+    for view in VIEWS {
+        rows(client, view).await.expect("a server that runs");
+    }
+}
+
+/// Nothing that was seen may be unseen.
+async fn look(client: &Client, seen: &mut Seen) {
+    let tick = number(client, "SHOW TICK").await;
+    let records = number(client, "SELECT coalesce(n, 0) FROM stacked").await;
+    let rows = number(client, "SELECT count(*) FROM t").await;
+    let (Some(tick), Some(records), Some(rows)) = (tick, records, rows) else { return };
+    let found = (tick, records, rows);
+    assert!(tick >= seen.tick && records >= seen.records && rows >= seen.rows, "{found:?} after {seen:?}");
+    *seen = Seen { tick, records, rows };
+}
+
+async fn check(client: &Client, confirmed: &[i64], seen: &mut Seen, round: u64) {
+    look(client, seen).await;
+    let there = rows(client, "SELECT id FROM t ORDER BY id").await.expect("a server that runs");
+    for id in confirmed {
+        let id = id.to_string();
+        assert_eq!(there.iter().filter(|found| **found == id).count(), 1, "round {round}: row {id} was confirmed");
+    }
+    for view in ["counted", "joined", "closed", "stacked"] {
+        let wrong = rows(client, &format!("VERIFY MATERIALIZED VIEW {view}")).await.expect("a server that runs");
+        assert_eq!(wrong, Vec::<String>::new(), "round {round}: {view}");
+    }
+}
+
+async fn end(client: &Client, written: &AtomicI64) {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    rows(client, "FLUSH").await.expect("a server that runs");
+    let all = written.load(Ordering::Acquire);
+    let found = rows(client, "SELECT n, total FROM stacked").await.expect("a server that runs");
+    assert_eq!(found, [format!("{all}|{}", all * (all + 1) / 2)]);
+}
