@@ -527,13 +527,14 @@ impl Engine {
         self.ask(|reply| Command::Positions(names.to_vec(), reply))
     }
 
-    /// Gives a source, view or table another name, between two ticks. Those that read it go on. Snapshots have it under both names
+    /// Gives a source, view or table another name, between two ticks. Those that read it go on; `fingerprints` are those that the
+    /// plans of views have with the new name, by the views' names then: a restart plans them so. Snapshots have it under both names
     /// until [`forget_name`](Self::forget_name).
     ///
     /// # Errors
     /// `Unavailable` if the engine has stopped.
-    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.ask(|reply| Command::Rename(from.to_owned(), to.to_owned(), reply))?;
+    pub fn rename(&self, from: &str, to: &str, fingerprints: Vec<(String, String)>) -> Result<()> {
+        self.ask(|reply| Command::Rename(from.to_owned(), to.to_owned(), fingerprints, reply))?;
         let mut sources = self.sources.write();
         if let Some(mut known) = sources.get(from).cloned() {
             to.clone_into(&mut known.definition.name);

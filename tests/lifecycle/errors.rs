@@ -37,7 +37,7 @@ fn errors_go_where_their_view_goes() {
     bench.append(0, &[&record(1, 20)]);
     bench.create("a", SHARES).expect("a view");
     assert_eq!(bench.rows("a_errors").len(), 1);
-    bench.engine.rename("a", "b").expect("a running engine");
+    bench.engine.rename("a", "b", vec![]).expect("a running engine");
     let names = |bench: &Bench| {
         let snapshot = bench.engine.snapshot();
         ["a", "b"].map(|name| snapshot.errors.contains_key(&format!("{name}_errors")))

@@ -21,6 +21,9 @@ const DATA_DIR: &str = "TIDEMARK_KILLED_DATA_DIR";
 /// And where to listen.
 const PORT: &str = "TIDEMARK_KILLED_PORT";
 
+/// The embedded broker keeps no more of a topic.
+const RECORDS_MAX: i64 = 150_000;
+
 /// How long a start may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -161,6 +164,9 @@ fn produce(bootstrap: String, written: Arc<AtomicI64>, done: Arc<AtomicBool>) ->
         let mut number = 0;
         while !done.load(Ordering::Acquire) {
             for _ in 0..50 {
+                if number == RECORDS_MAX {
+                    break;
+                }
                 number += 1;
                 let time =
                     format!("2026-03-01 {:02}:{:02}:{:02}", number / 36000 % 24, number / 600 % 60, number / 10 % 60);
@@ -218,4 +224,86 @@ async fn end(client: &Client, written: &AtomicI64) {
     let all = written.load(Ordering::Acquire);
     let found = rows(client, "SELECT n, total FROM stacked").await.expect("a server that runs");
     assert_eq!(found, [format!("{all}|{}", all * (all + 1) / 2)]);
+}
+
+/// Queries of views; `{}` is a relation that there is.
+const QUERIES: [&str; 7] = [
+    "SELECT k, count(*) AS n FROM s GROUP BY k",
+    "SELECT k, v FROM s WHERE v % 50 = 0",
+    "SELECT id FROM t WHERE id % 2 = 0",
+    "SELECT s.v FROM s JOIN t ON s.v = t.id",
+    "SELECT count(*) AS rows FROM {}",
+    "SELECT s.k, count(*) AS n FROM s, {} AS other GROUP BY s.k",
+    "SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS place FROM s WHERE v % 20 = 0",
+];
+
+/// A statement that changes what there is, among these views.
+fn definition(random: &mut ChaCha8Rng, views: &[String]) -> String {
+    let any = |random: &mut ChaCha8Rng| views.get(random.random_range(0..views.len().max(1))).cloned();
+    let query = QUERIES[random.random_range(0..QUERIES.len())];
+    let query = query.replace("{}", &any(random).unwrap_or_else(|| "t".to_owned()));
+    let name = format!("v{}", random.random_range(0..9));
+    match (random.random_range(0..10), any(random)) {
+        (0, Some(view)) => format!("DROP MATERIALIZED VIEW {view} CASCADE"),
+        (1, Some(view)) => format!("ALTER MATERIALIZED VIEW {view} RENAME TO {name}"),
+        (2, _) => "ALTER SOURCE s RENAME TO s2".to_owned(),
+        (3, _) => "ALTER SOURCE s2 RENAME TO s".to_owned(),
+        (4, Some(view)) => format!("CREATE INDEX ON {view} ({})", ["k", "n", "id"][random.random_range(0..3)]),
+        (5..7, _) => format!("CREATE OR REPLACE MATERIALIZED VIEW {name} AS {query}"),
+        _ => format!("CREATE MATERIALIZED VIEW {name} AS {query}"),
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_amid_definitions_has_what_was_confirmed() {
+    let kills: u64 = std::env::var("TIDEMARK_KILLS").map_or(4, |text| text.parse().expect("a number"));
+    let seed: u64 = std::env::var("TIDEMARK_KILLS_SEED").map_or(5, |text| text.parse().expect("a number"));
+    let broker = EmbeddedBroker::start().expect("starts");
+    broker.create_topic("t", 3).expect("a new topic");
+    let (written, done) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+    let producing = produce(broker.bootstrap().to_owned(), written, done.clone());
+    let root = tempfile::tempdir().expect("a directory");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let runtime = server::runtime().worker_threads(2).build().expect("a runtime");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let (mut there, mut under_way) = (Vec::<String>::new(), String::new());
+    for round in 0..=kills {
+        let server = Killed::start(root.path(), port);
+        runtime.block_on(async {
+            let client = connect(port).await;
+            if round == 0 {
+                create(&client, broker.bootstrap()).await;
+            }
+            let found = definitions(&client).await.expect("a server that runs");
+            let lost: Vec<_> = there.iter().filter(|name| !found.contains(name)).collect();
+            let may_be_lost =
+                if under_way.starts_with("DROP") { 9 } else { usize::from(under_way.starts_with("ALTER")) };
+            assert!(lost.len() <= may_be_lost, "round {round}: {lost:?} of {there:?} after {under_way}");
+            for view in found.iter().filter(|name| *name != "s" && *name != "s2") {
+                let wrong = rows(&client, &format!("VERIFY MATERIALIZED VIEW {view}")).await;
+                assert_eq!(wrong.expect("a server that runs"), Vec::<String>::new(), "round {round}: {view}");
+            }
+            let end = Instant::now() + Duration::from_millis(random.random_range(50..1500));
+            let mut id = i64::try_from(round).expect("few rounds") * 100_000;
+            while Instant::now() < end && round < kills {
+                id += 1;
+                let Some(views) = definitions(&client).await else { return };
+                there.clone_from(&views);
+                let views: Vec<_> = views.into_iter().filter(|name| name.starts_with('v')).collect();
+                under_way = definition(&mut random, &views);
+                // Many are refused: the name is taken, or is gone.
+                let _ = client.simple_query(&under_way).await;
+                let _ = client.simple_query(&format!("INSERT INTO t VALUES ({id})")).await;
+            }
+        });
+        drop(server);
+    }
+    done.store(true, Ordering::Release);
+    producing.join().expect("the producer ends");
+}
+
+/// The sources and materialized views that there are; `None` if the server is gone.
+async fn definitions(client: &Client) -> Option<Vec<String>> {
+    rows(client, "SELECT name FROM tidemark.sources UNION SELECT name FROM tidemark.materialized_views ORDER BY 1")
+        .await
 }

@@ -145,7 +145,7 @@ fn views_go_on_when_what_they_read_is_renamed() {
     bench.create_known("c", "SELECT s.v, a.n FROM s JOIN a ON s.k = a.k");
     bench.rows("c");
     for (from, to) in [("a", "per_key"), ("s", "a"), ("per_key", "s_by_key")] {
-        bench.engine.rename(from, to).expect("a running engine");
+        bench.engine.rename(from, to, vec![]).expect("a running engine");
         let snapshot = bench.engine.snapshot();
         let has = |name: &str| snapshot.view(name).is_some() || snapshot.source(name).is_some();
         assert!(has(from) && has(to), "{from} under both names until it is forgotten");

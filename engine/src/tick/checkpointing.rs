@@ -137,6 +137,13 @@ impl Driver {
         (!changes.is_empty()).then_some(Entry::Write { changes })
     }
 
+    /// What there is changed: the next checkpoint has it, also if no tick comes.
+    pub(super) fn note_definition(&mut self) {
+        if let Some(durability) = &mut self.durability {
+            durability.ticked(0);
+        }
+    }
+
     /// Begins a checkpoint of the state as it is now, if it is time for one.
     pub(super) fn checkpoint_if_due(&mut self) {
         if self.durability.as_mut().is_some_and(|durability| durability.is_due()) {

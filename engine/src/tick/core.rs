@@ -605,6 +605,15 @@ impl Core {
         self.old_names.insert(from.to_owned(), to.to_owned());
     }
 
+    /// The plans of these views have other fingerprints by now.
+    pub(super) fn set_fingerprints(&mut self, fingerprints: Vec<(String, String)>) {
+        for (name, fingerprint) in fingerprints {
+            if let Some(view) = self.views.get_mut(&name) {
+                view.fingerprint = fingerprint;
+            }
+        }
+    }
+
     /// Nobody looks for what was renamed under its old name any more.
     pub fn forget_name(&mut self, name: &str) {
         self.old_names.remove(name);

@@ -74,8 +74,8 @@ pub enum Command {
     Subscribe(String, Span, SyncSender<Result<Subscription>>),
     /// Lets a view join that began at an earlier tick, under a temporary name, and follows it from there.
     FollowReplay(String, Box<Replay>, Span, SyncSender<Result<Subscription>>),
-    /// Gives a source, view or table another name; it can be read under both.
-    Rename(String, String, SyncSender<Result<()>>),
+    /// Gives a source, view or table another name; it can be read under both. With the fingerprints that views' plans have then.
+    Rename(String, String, Vec<(String, String)>, SyncSender<Result<()>>),
     /// Nobody reads it under the old name any more.
     ForgetName(String, SyncSender<Result<()>>),
     /// Brings a view to where it was; false if what it reads is not there as it was.
@@ -336,10 +336,13 @@ impl Driver {
                 let _ = reply.send(self.pin(&relations, &sources));
             }
             Command::ShowViews(names, reply) => {
+                self.note_definition();
                 let _ = reply.send(self.show_views(&names));
             }
-            Command::Rename(from, to, reply) => {
+            Command::Rename(from, to, fingerprints, reply) => {
                 self.rename(&from, &to);
+                self.core.set_fingerprints(fingerprints);
+                self.note_definition();
                 let _ = reply.send(self.publish(&[]));
             }
             Command::ForgetName(name, reply) => {

@@ -34,9 +34,18 @@ pub(super) struct Change {
     /// What the engine drops after the catalog did, in this order.
     pub(super) removals: Vec<Removal>,
     /// A name of the engine's, and what it becomes.
-    pub(super) rename: Option<(String, String)>,
+    pub(super) rename: Option<Renaming>,
     /// At the start: it cannot come back with its state, and has to wait.
     pub(super) put_off: bool,
+}
+
+/// Another name in the engine.
+#[derive(Clone)]
+pub(super) struct Renaming {
+    pub(super) from: String,
+    pub(super) to: String,
+    /// Of the views whose plans name it: their fingerprints from then on.
+    pub(super) fingerprints: Vec<(String, String)>,
 }
 
 /// What the engine has ready.
@@ -156,15 +165,15 @@ impl Database {
             None => {}
         }
         let engine = self.engine.clone();
-        if let Some((from, to)) = rename.clone() {
-            blocking(move || engine.rename(&from, &to)).await?;
+        if let Some(Renaming { from, to, fingerprints }) = rename.clone() {
+            blocking(move || engine.rename(&from, &to, fingerprints)).await?;
         }
         if let Some(next) = next {
             self.catalog.store(Arc::new(next));
         }
         let engine = self.engine.clone();
         blocking(move || {
-            if let Some((from, _)) = &rename {
+            if let Some(Renaming { from, .. }) = &rename {
                 engine.forget_name(from)?;
             }
             removals.iter().try_for_each(|removal| match removal {

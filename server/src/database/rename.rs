@@ -8,7 +8,7 @@ use sql::statement::{ObjectKind, Rename, Statement};
 use sql::{SqlError, SqlState};
 
 use super::Database;
-use super::change::Change;
+use super::change::{Change, Renaming};
 use super::view::plan_view;
 use crate::backend::Outcome;
 
@@ -32,17 +32,24 @@ impl Database {
         // Its own relations are no obstacle: `s_errors` may become the name of what was `s`.
         catalog.without([name.as_str()]).check_free(new_name, companions)?;
         let next = Arc::new(catalog.renamed(name, new_name, rewritten));
-        self.check_readers(&catalog, &next, rename)?;
+        let fingerprints = self.check_readers(&catalog, &next, rename)?;
         let in_engine = *kind != ObjectKind::View;
         let change = Change::new(Outcome::done(tag), Catalog::clone(&next));
-        Ok(Change { rename: in_engine.then(|| (name.clone(), new_name.clone())), ..change })
+        let renaming = Renaming { from: name.clone(), to: new_name.clone(), fingerprints };
+        Ok(Change { rename: in_engine.then_some(renaming), ..change })
     }
 
-    /// The definitions must be what they were: a restart runs their texts.
+    /// The definitions must be what they were: a restart runs their texts. Returns the fingerprints that their plans have then.
     ///
     /// # Errors
     /// 0A000 naming the first that is not.
-    fn check_readers(&self, catalog: &Arc<Catalog>, next: &Arc<Catalog>, rename: &Rename) -> Result<(), SqlError> {
+    fn check_readers(
+        &self,
+        catalog: &Arc<Catalog>,
+        next: &Arc<Catalog>,
+        rename: &Rename,
+    ) -> Result<Vec<(String, String)>, SqlError> {
+        let mut fingerprints = Vec::new();
         for old in catalog.with_readers(std::slice::from_ref(&rename.name)) {
             let name = if old.name == rename.name { &rename.new_name } else { &old.name };
             let Some(object) = next.get(name) else { continue };
@@ -50,6 +57,7 @@ impl Database {
                 Definition::Source(_) | Definition::Table(_) => continue,
                 Definition::MaterializedView(create) => plan_view(&self.session_state, next, create, &object.text)
                     .is_ok_and(|planned| {
+                        fingerprints.push((name.clone(), planned.dataflow.fingerprint()));
                         planned.columns == object.columns
                             && planned.reads == object.reads
                             && Some(&planned.dataflow.properties()) == object.properties.as_deref()
@@ -65,7 +73,7 @@ impl Database {
                 return Err(SqlError::unsupported(message).detail(detail).hint("drop what depends on it first"));
             }
         }
-        Ok(())
+        Ok(fingerprints)
     }
 }
 
