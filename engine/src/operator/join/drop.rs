@@ -1,6 +1,6 @@
 //! Dropping state that nothing can change or ask for any more.
 //!
-//! **Row by row**, where pairs come out or a residual decides. A kept row is read when a row of the other side that matches it
+//! **Row by row**, where no row comes out alone, or a residual decides which do. A kept row is read when a row of the other side that matches it
 //! comes or goes. Below [`matched_below`](TickContext::matched_below) none does any more, so the row goes. Its pairs stay in the
 //! answer, and rows of the other side go on counting it among their matches.
 //!
