@@ -1,8 +1,8 @@
 //! Dropping state that nothing can change or ask for any more.
 //!
-//! **Row by row**, where no row comes out alone, or a residual decides which do. A kept row is read when a row of the other side that matches it
-//! comes or goes. Below [`matched_below`](TickContext::matched_below) none does any more, so the row goes. Its pairs stay in the
-//! answer, and rows of the other side go on counting it among their matches.
+//! **Row by row**, where no row comes out alone, or a residual decides which do. A kept row is read when a row of the other side
+//! that matches it comes or goes. Below [`matched_below`](TickContext::matched_below) none does any more, so the row goes. Its
+//! pairs stay in the answer, and rows of the other side go on counting it among their matches.
 //!
 //! The dropped row itself may still be retracted. It then comes as a row of weight -1 that was not there, which takes back its
 //! pairs, and counts itself out, as an insert would have made them. The rows this needs are there: a row of the other side
