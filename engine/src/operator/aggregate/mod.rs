@@ -17,10 +17,12 @@
 //! Group by group, that is the new batch answer less the old one.
 //!
 //! ```text
-//! SELECT k, count(*), max(v) … GROUP BY k      kept of k = 1      out
-//! tick 1   +(1, 10)                            1 row,  10         +(1, 1, 10)
-//! tick 2   +(1, 20) +(1, 3)                    3 rows, 20         -(1, 1, 10) +(1, 3, 20)
-//! tick 3   +(2, 5) -(2, 5)                     nothing            nothing: what comes and goes in one tick was never there
+//! SELECT k, count(*), max(v) … GROUP BY k      kept of k = 1       out
+//! tick 1   +(1, 10)                            1 row;  10          +(1, 1, 10)
+//! tick 2   +(1, 20) +(1, 3)                    3 rows; 3 10 20     -(1, 1, 10) +(1, 3, 20)
+//! tick 3   +(1, 7) -(1, 7)                     3 rows; 3 10 20     nothing: what comes and goes in one tick was never there
+//! tick 4   -(1, 20)                            2 rows; 3 10        -(1, 3, 20) +(1, 2, 10)
+//! tick 5   -(1, 3) -(1, 10)                    no group            -(1, 2, 10)
 //! ```
 //!
 //! # What is kept
