@@ -1,6 +1,9 @@
 //! Rows that the text of a view names: VALUES, and the one row of a SELECT without FROM.
 //!
 //! They come with the operator's first tick and stay. All of its state is whether they came.
+//!
+//! Its answer is the same at every tick, so the first one's change is all of it and every other's is nothing. Whether they came is
+//! saved as a row or none, so that they do not come again after a restart. One partition runs it, or they would come once in each.
 
 use std::sync::Arc;
 

@@ -2,6 +2,44 @@
 //!
 //! An operator does no I/O, reads no clock, spawns nothing and is not random: its output is a function of the deltas and
 //! tick contexts it was given. One generic `ExecutionPlan` ([`crate::dataflow`]) wraps any of them.
+//!
+//! # What every operator promises
+//! The deltas of an input, added up from the first tick to some tick, are a table. Run over that table as a batch, the operator's
+//! query has an answer. What the operator has put out from the first tick to that tick adds up to this answer. So one tick puts out
+//!
+//! ```text
+//! answer(rows before + rows of the tick) - answer(rows before)
+//! ```
+//! No operator computes both answers whole. Each module says which part of them can differ, and why the rest cancels out. An
+//! operator that emits on close answers with the part of the batch answer whose windows have closed.
+//!
+//! # What may be forgotten
+//! State goes only where no later tick can ask for it. Every proof of that rests on a promise about what is still to come:
+//!
+//! - below [`closed_below`](TickContext::closed_below) no row is inserted or retracted any more: windows and groups end;
+//! - below [`matched_below`](TickContext::matched_below) a row meets no later change of the other side: rows of joins end;
+//! - [`now_micros`](TickContext::now_micros) never goes back: what a temporal filter has let go does not come again;
+//! - rows that only come push others back and never forward: what is behind the last rank asked for stays behind it.
+//!
+//! To forget is no change: what was put out stays in the answer.
+//!
+//! # Where to see each of them at work
+//! Scripts lie in `tests/ticks` (`.txt`: what every tick changes) and in `tests/slt` (`.slt`: what is read in the end).
+//!
+//! | operator | answers with | scripts, and the views in them |
+//! |---|---|---|
+//! | [`aggregate`] | a row for each group | `group_by`, `nested_aggregate`, `tumble_update`, `tumble_close`, `hop_close` |
+//! | [`asof_join`] | each left row with the right one closest in time | `versions`; `asof.slt` |
+//! | [`constant`] | the rows a view's text names | `except_single` (`x`); `constant.slt` |
+//! | [`count_window`] | rows with the window of n rows they lie in | `count_window` |
+//! | [`join`] | pairs of rows, rows without a match, rows that have one | `stacked_joins`, `upsert_joins`, `nexmark_joins` |
+//! | [`partition_wise`] | rows with what OVER makes of their partition | `upsert_joins` (`ranked`), `accept_late` (`shares`); `over.slt` |
+//! | [`session`] | rows with the bounds of the session they lie in | `session_update`, `session_retract`, `session_close` |
+//! | [`set_operation`] | rows by how often they are on either side | `except_single` (`y`), `upsert_joins` (`only_here`) |
+//! | [`temporal_filter`] | rows for as long as their time lasts | `temporal`, `temporal_retract` |
+//! | [`top_n`] | the first rows of each group | `hidden_order`, `upsert` (`best`), `accept_late` (`best`); `over.slt` |
+//! | [`upsert`] | the last row of each key | `upsert`, `upsert_partitions`, `debezium` |
+//! | [`window_gate`] | rows whose window has closed | `accept_late` |
 
 pub mod aggregate;
 pub mod asof_join;

@@ -3,6 +3,21 @@
 //! Its input are a source's records, each an upsert or a deletion, with their places in the log; its output are `-old +new`,
 //! once a tick for each key whose row changed. Rows go when they are deleted, and for no other reason. [`LastRows`] says which
 //! record is the last.
+//!
+//! Of each key its row is kept, with the partition and the time of the record that made it. Nothing of the records before is:
+//! within a partition offsets rise from tick to tick, so the last of a tick's records of a key is later than all before it and
+//! says alone what the key's row is there. A row a tick leaves as it was is not told, though it was deleted and written again.
+//!
+//! ```text
+//! records of key 1          kept        out
+//! tick 1   'a', 'b'         'b'         +'b': 'a' was never anybody's row
+//! tick 2   'c'              'c'         -'b' +'c'
+//! tick 3   deleted, 'c'     'c'         nothing
+//! tick 4   deleted          nothing     -'c'
+//! tick 5   deleted          nothing     nothing: of what is not there nothing goes
+//! ```
+//! A deleted key needs no memory: the next record makes its row whatever was before. If, against the rules, a key is in
+//! several partitions, the rows of all of them are kept, for what one partition deletes brings back what another one has.
 
 use std::sync::Arc;
 

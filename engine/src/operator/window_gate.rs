@@ -6,6 +6,20 @@
 //! ```
 //! Below it the answer is maintained as it changes, and dropped when no accepted row can change it any more. What has been put out
 //! is not kept here: a correction carries the row it takes back.
+//!
+//! So what has been put out so far is the part of the input's rows whose windows have closed, as they are now. Of a row the gate
+//! keeps how often it is there while its window is open; when that closes, as many are put out and the row is forgotten. From
+//! then on each change of it is a change of what was put out, and goes through.
+//!
+//! ```text
+//! (window_end, n)       closing bound     kept        out
+//! +(:10, 1)             :10               (:10, 1)    nothing
+//! -(:10, 1) +(:10, 2)   :10               (:10, 2)    nothing: what moves before it closes is not told
+//! no input              :20               nothing     +(:10, 2)
+//! -(:10, 2) +(:10, 3)   :20               nothing     -(:10, 2) +(:10, 3): a row that came late, and is accepted
+//! ```
+//! The bound is that of the column, and what is below it is closed: with windows of ten seconds and a closing watermark of :10, the
+//! least end of a window that anybody still waits for is :20, so the window that ends at :10 comes.
 
 use std::sync::Arc;
 

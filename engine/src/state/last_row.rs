@@ -323,6 +323,9 @@ impl LastRows {
     }
 
     /// The newest row of a key in one partition, or that it has none there.
+    ///
+    /// A key that is in no other partition has this for its row. Else the rows of all its partitions are laid side by side: the
+    /// newest is the key's row, and the others stay in its shadow, to come out when it goes.
     fn put(&mut self, slot: u32, origin: Origin, row: Option<&[u8]>) -> Result<()> {
         let present = self.origins[slot as usize].partition;
         let alone = !self.shadowed.contains_key(&slot);

@@ -1,4 +1,7 @@
 //! The answers last given, where computing them again would cost more than keeping them.
+//!
+//! The row that an operator takes back has to be the very row it put out. So what is kept is that answer, and it is compared
+//! bit by bit: a group whose new answer has the same bits changes nothing.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;

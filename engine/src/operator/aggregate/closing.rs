@@ -14,7 +14,8 @@ pub(crate) fn times(column: &ArrayRef) -> Result<Vec<i64>> {
     let valid = |row: usize, time: i64| if column.is_valid(row) { time } else { NEVER };
     let scaled = |per_unit: i64, units: i64| {
         let times = native_values::<i64>(&data).iter().enumerate();
-        // Rounding down keeps "below the watermark" what it was; a time beyond i64 is as good as never.
+        // Of nanoseconds only whole microseconds are left, rounded down. The watermark is a whole number of them, so a time is
+        // below it if and only if the rounded one is. A time beyond i64 is as good as never.
         times.map(|(row, time)| valid(row, time.div_euclid(units).saturating_mul(per_unit))).collect()
     };
     Ok(match column.data_type() {

@@ -87,6 +87,8 @@ impl DistinctState {
         Ok(())
     }
 
+    /// A value moves when it is there now and was not before the tick, or the other way round: the second copy of a value
+    /// moves nothing, nor does a value that goes and comes back.
     fn moves(&self, call: usize) -> Moves {
         let mut moves = Moves::default();
         for (position, touched) in self.values.touched().iter().enumerate() {

@@ -76,6 +76,7 @@ impl Groups {
             }
             let group = &mut self.groups[slot as usize];
             group.rows = group.rows.wrapping_add(touched.rows[tick_group]);
+            // All of the tick's rows are in this sum: a retraction may be read before its insert, if both are of one tick.
             if group.rows < 0 {
                 return Err(retraction_without_insert("a group"));
             }

@@ -16,6 +16,10 @@
 //!           [  a,    b,    c  )
 //! ```
 //! A window is known by its start where windows hop and by its end where they cumulate: its mark.
+//!
+//! No start or end of a window divides a slice, so a window's rows are the rows of its slices, each of them whole. A tick's
+//! partials of its slices, added up by window, are then the partials that folding each row into each of its windows would have
+//! given; from there on a window is a group like any other. Slices are forgotten with the tick: only windows are kept.
 
 use std::collections::HashMap;
 

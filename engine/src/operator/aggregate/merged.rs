@@ -2,6 +2,9 @@
 //!
 //! A tick's rows make partial states; those of the touched groups and their kept states go into a fresh accumulator, which
 //! gives the new states. Evaluating an accumulator empties it, so the answer is read from another one.
+//!
+//! A state stands for its rows only while none of them goes: what a greatest value was the greatest of, it does not say. Inputs
+//! that retract keep their rows instead ([`retained`](super::retained)).
 
 use std::sync::Arc;
 

@@ -10,6 +10,37 @@
 //! How a call is computed is chosen once ([`build`](self::build)): by a kernel with one cell a group ([`typed`]), by ordered or
 //! distinct values, by a DataFusion accumulator's state ([`merged`]), or by keeping the rows ([`retained`]).
 //! In goes one input, out come the group's key columns and one column a call.
+//!
+//! # The rule
+//! A tick changes the answer of no group but those its rows are in. Of each of these the old row and the new one are held
+//! against each other: out come `-old` if the group was there and `+new` if it is, or nothing if both are there and equal.
+//! Group by group, that is the new batch answer less the old one.
+//!
+//! ```text
+//! SELECT k, count(*), max(v) … GROUP BY k      kept of k = 1       out
+//! tick 1   +(1, 10)                            1 row;  10          +(1, 1, 10)
+//! tick 2   +(1, 20) +(1, 3)                    3 rows; 3 10 20     -(1, 1, 10) +(1, 3, 20)
+//! tick 3   +(1, 7) -(1, 7)                     3 rows; 3 10 20     nothing: what comes and goes in one tick was never there
+//! tick 4   -(1, 20)                            2 rows; 3 10        -(1, 3, 20) +(1, 2, 10)
+//! tick 5   -(1, 3) -(1, 10)                    no group            -(1, 2, 10)
+//! ```
+//!
+//! # What is kept
+//! Of each group the number of its rows, which says whether it is there, and of each call what its next answer follows from:
+//!
+//! - counts and sums: the total. Sums are exact, floats' too, so that a retraction takes away just what its insert added;
+//! - `min` and `max`: the best value, where rows only come; every value, where they go as well, for the second best is the
+//!   best when the best goes;
+//! - DISTINCT: every value and how often it is there. It enters the call with its first row and leaves it with its last;
+//! - any other function: the accumulator's state, where rows only come and states merge; else the rows it is computed of.
+//!
+//! The old row is what these gave last: a call holds on to it, or to the state it follows from, until the tick ends.
+//!
+//! # When groups go
+//! A group without rows goes at once: it has no answer, and a row that comes later begins it anew. (Without GROUP BY there is one
+//! group, which is there without rows, too.) A group whose monotone key is below
+//! [`closed_below`](TickContext::closed_below) gets no row any more and loses none, so its state is never read again: it goes
+//! after the tick in which it closes is answered. On update its row stays in the view; on close it is put out then, once.
 
 mod answers;
 mod batch;
@@ -350,6 +381,7 @@ impl Operator for AggregateOperator {
             self.fold(delta)?;
         }
         let touched = self.merge()?;
+        // First the answers, then what goes: a group can get rows in the very tick that closes it, or lose its last ones.
         let changes = match self.spec.emit {
             Emit::OnUpdate => self.changes(&touched)?.into_iter().collect(),
             Emit::OnClose => Vec::new(),

@@ -1,6 +1,8 @@
 //! `min` and `max` where values can be taken back: the group's values in order, counted.
 //!
 //! One ordered map holds the values of all groups, keyed (slot, value), so a small group costs an entry and not a tree.
+//! The answer is the first or the last key of a slot. All values are kept, for any of them is the answer once those before it
+//! have gone: of 3, 7, 9 the greatest is 9; `-9` makes it 7, `-7` in the same tick makes it 3.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

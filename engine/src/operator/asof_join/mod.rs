@@ -11,6 +11,19 @@
 //! Looking back (`>=`, `>`), a left row before everything that can still change on the right has its right row for good and is
 //! not kept; should it be retracted, its right row is found again, for of the right side the last row before everything
 //! that can still come on the left is kept, and all after it.
+//!
+//! ```text
+//! l ASOF JOIN r ON l.ts >= r.ts     r: 00 'a'    l: 10, 12
+//! tick 1                            out: +(10, 'a') +(12, 'a')
+//! tick 2   r +10 'b'                reaches the left rows from 10 to the next right row, which there is none of:
+//!                                   -(10, 'a') +(10, 'b') -(12, 'a') +(12, 'b')
+//! tick 3   r +12 'c', l -10         reaches 12, and 10 changed itself: -(10, 'b') -(12, 'b') +(12, 'c')
+//! ```
+//! Each row looked at again gives back the pair it had, as often as it was there, and puts out the pair it has, as often as it is
+//! there; if both are one pair, they cancel. That is the whole difference: a left row that is not reached has the same copies and
+//! the same right row in both answers.
+//!
+//! Looking forward (`<=`, `<`) no row is dropped.
 
 mod spec;
 #[cfg(test)]
@@ -177,6 +190,7 @@ impl AsofJoinOperator {
     }
 
     fn settle(&mut self, touched: BTreeSet<u32>, tick: &TickContext) -> Result<()> {
+        // A bound of one side's kept rows is by the other side's watermark: what is to come on the right bounds the left ones.
         let [right_bound, left_bound] = tick.matched_below;
         let bounds = right_bound.zip(left_bound).filter(|_| tick.evict && self.spec.closest.looks_back());
         // Left rows to come are looked up at these times or later; right rows to come are at these or later.
@@ -193,6 +207,7 @@ impl AsofJoinOperator {
                 return Err(retraction_without_insert());
             }
             if let Some((right, left)) = bounds {
+                // The right row that stands in for all before it must not go any more: it is before what can come on the right.
                 timeline.evict(right, left.min(right.saturating_sub(1)));
             }
             for (total, (before, now)) in self.held.iter_mut().zip(timeline.count()) {

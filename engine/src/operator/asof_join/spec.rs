@@ -92,7 +92,9 @@ pub(super) fn values(column: &ArrayRef) -> Result<Vec<i64>> {
     Ok(wide.as_primitive::<Int64Type>().iter().map(|value| value.unwrap_or(NEVER)).collect())
 }
 
-/// A left time as it is looked up among the right ones, and a right one as it is kept: greater is closer to come last.
+/// Where a left row looks among the right ones, and where a right row is kept: chosen so that the right row of a left one is
+/// always the last at or before its place. Looking back the place is the time. Looking forward it is the time negated: of the
+/// times after, the first is then the last before. A strict comparison looks one unit earlier: `l > r` is `l - 1 >= r`.
 pub(super) fn placed(value: i64, closest: Closest, side: usize) -> Option<i64> {
     if value == NEVER {
         return None;

@@ -114,7 +114,8 @@ impl Timeline {
     }
 
     /// The left rows that this tick may change: those that changed themselves, and those from a right row that came or went
-    /// up to the next that stays.
+    /// up to the next that stays. From that one on it is closer, before the tick as after it; before the one that moved, that one
+    /// is not looked at.
     pub fn reached(&self) -> BTreeSet<&Place> {
         let mut reached: BTreeSet<&Place> = self.left.touched.iter().collect();
         let right = &self.right.rows;
@@ -148,7 +149,8 @@ impl Timeline {
     }
 
     /// Drops what no change to come can reach: left rows before `final_before`, and right rows that another one follows by
-    /// `superseded_at`.
+    /// `superseded_at`. Left rows to come or to go are looked up at `superseded_at` or later, and find that other one, or a later one.
+    /// Rows of its own time stay with it: the first of them is the right row, and which one that is they settle.
     pub fn evict(&mut self, final_before: i64, superseded_at: i64) {
         self.left.drop_before(final_before);
         let up_to = (superseded_at.saturating_add(1), Box::default());

@@ -7,6 +7,20 @@
 //! The order is that of time and, among equal times, of the columns the operator is told, so windows are a function of the
 //! rows. A row can only come where the watermark has not been yet; there it pushes those behind it on. The last window of a
 //! key may not be full yet: it has the rows there are.
+//!
+//! The window's number and its first and last times are columns of its rows, so a row that is pushed on is taken back and comes
+//! again, and so do rows whose window gets another first or last row. Of each key that got rows, all windows kept are laid out as
+//! they were and as they are, and what is in both cancels. Keys that got none have the windows they had.
+//!
+//! ```text
+//! windows of 2     rows by time            windows                        out
+//! tick 1           05 07 09                1: 05–07, 2: 09–09             +05 +07 of 1, +09 of 2
+//! tick 2  +01      01 05 07 09             1: 01–05, 2: 07–09             -05 -07 -09 as they were, +01 +05 of 1, +07 +09 of 2
+//! watermark 08     07 09                   2: 07–09                       1 is final: forgotten, but for that it was there
+//! ```
+//! A full window whose last time is below [`closed_below`](TickContext::closed_below) is final: every later row has a time at or
+//! after the bound and comes behind it in the order. So are all windows before it, which end no later. Of windows forgotten the
+//! number is kept, for the next one is numbered after them. At the bound itself a row of equal time could still come before.
 
 mod queue;
 mod spec;

@@ -69,7 +69,8 @@ impl Queue {
         std::iter::from_fn(window).flatten()
     }
 
-    /// When the first window that is not taken as final ends, if it is full.
+    /// When the first window that is not taken as final ends, if it is full: the time of its last row, which is counted off from
+    /// the first row kept.
     pub fn first_end(&self, rows_each: i64) -> Option<i64> {
         let mut wanted = (self.answered - self.dropped + 1) * rows_each;
         let mut rows = self.rows.iter();

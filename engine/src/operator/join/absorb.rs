@@ -60,7 +60,8 @@ impl JoinOperator {
         Ok(())
     }
 
-    /// No row may be there less than zero times, but for one that was dropped as past and is now retracted.
+    /// No row may be there less than zero times, but for one that was dropped as past and is now retracted: see the
+    /// module `drop`.
     pub(super) fn check_weights(&self, tick: &TickContext) -> Result<()> {
         for side in [LEFT, RIGHT].into_iter().filter(|side| self.spec.inputs[*side].weighted) {
             let rows = &self.sides[side];

@@ -1,4 +1,22 @@
 //! Dropping state that nothing can change or ask for any more.
+//!
+//! **Row by row**, where no row comes out alone, or a residual decides which do. A kept row is read when a row of the other side
+//! that matches it comes or goes. Below [`matched_below`](TickContext::matched_below) none does any more, so the row goes. Its
+//! pairs stay in the answer, and rows of the other side go on counting it among their matches.
+//!
+//! The dropped row itself may still be retracted. It then comes as a row of weight -1 that was not there, which takes back its
+//! pairs, and counts itself out, as an insert would have made them. The rows this needs are there: a row of the other side
+//! that was dropped is one that no later change matches, this retraction included. What is left is an entry of
+//! weight -1, past as the row was: it goes at the end of the same tick, and only such entries may be below zero.
+//!
+//! ```text
+//! a JOIN b ON a.k = b.k AND a.ts >= b.ts       b's watermark 12:00: a's rows before 12:00 match no later row of b
+//! kept     a: (1, 11:59)  b: (1, 11:58)        put out: the pair
+//! evicted  b: (1, 11:58)                       it is not dropped: a's rows of 12:05 will match it
+//! tick     a: -(1, 11:59)                      -(the pair): found by holding the -1 against b
+//! ```
+//! **Key by key**, where keys alone decide whether a row matches. A row's answer then hangs on how many rows the key has on the
+//! other side, and that number is needed as long as either side can change under the key: both have to be past it.
 
 use super::JoinOperator;
 use super::spec::{LEFT, RIGHT};

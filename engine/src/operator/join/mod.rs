@@ -11,6 +11,28 @@
 //!
 //! Where keys alone decide and a side never comes out, only the number of its rows under each key is kept. Without keys all
 //! rows lie under one slot. State is dropped by proof only: [`TickContext::matched_below`].
+//!
+//! # The rule
+//! Rows come out in two ways, and each has its own difference between the old answer and the new one. Let `l` and `r` be how often
+//! a left and a right row are there before the tick, `l'` and `r'` after it.
+//!
+//! - A **pair** that matches is `l·r` times in the old answer and `l'·r'` times in the new one. Only pairs of which one row
+//!   changed can differ.
+//! - A row **alone**, of an outer, semi, anti or mark join, is `l` times in the answer if it matches nothing (or something, as the
+//!   kind has it), else not at all. That can differ if `l` did, or if the row begins or ceases to match.
+//!
+//! ```text
+//! a LEFT JOIN b ON a.k = b.k            kept                      out
+//! tick 1   a: +(1, 'x')                 a: (1, 'x')               +(1, 'x', NULL)
+//! tick 2   b: +(1, 'y')                 and b: (1, 'y')           +(1, 'x', 'y')  -(1, 'x', NULL): it matches now
+//! tick 3   b: -(1, 'y') +(1, 'z')       b: (1, 'z')               -(1, 'x', 'y') +(1, 'x', 'z'), and no NULLs in between
+//! ```
+//!
+//! # What is kept
+//! The rows of both sides under their keys, for a row that changes is held against all rows of its key on the other side. Where
+//! rows come out alone, it also has to be known whether they match: where keys alone decide, by the number of rows on the other
+//! side of the key; where a residual decides as well, each row counts the rows it matches. Rows that match nothing whatever comes
+//! (their key is NULL) are answered at once and not kept.
 
 mod absorb;
 mod checkpoint;

@@ -3,6 +3,9 @@
 //! With `x` before and `x'` after the tick, the change of a pair's weight is `l'·r' - l·r`. Only pairs with a changed row
 //! can change: every changed left row is held against all right rows of its key, every changed right row against the left
 //! rows that did not change. So each pair is looked at once, and what a tick makes and unmakes again never shows.
+//!
+//! All of the tick's rows are in the state by then, so there is no product of two deltas to add or to take away: `l'·r' - l·r` has
+//! it in. Of `l = 0, l' = 1` and `r = 0, r' = 1` the pair comes once, though it was found from neither old side.
 
 use std::sync::Arc;
 
@@ -68,7 +71,9 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
 
     fn visit(&mut self, left: u32, right: u32) -> Result<()> {
         let (before, now) = self.weights(left, right);
-        // A pair that was not there and is not there now is not looked at: the residual may fail on it.
+        // A pair that was not there and is not there now is not looked at: the residual may fail on it. One that is there as
+        // often as before is, if there is a residual: from `l = 1, r = 2` to `l' = 2, r' = 1` the pair stays two times, but
+        // either row matches another number of rows.
         let visible = if self.spec.residual.is_some() { before != 0 || now != 0 } else { before != now };
         if visible {
             self.left.push(left);
@@ -111,7 +116,8 @@ impl<'a, 'o> PairVisitor<'a, 'o> {
     fn count_match(&mut self, side: usize, entry: u32, other: u32) {
         let Some(degrees) = &mut self.degrees[side] else { return };
         let others = &self.sides[1 - side];
-        // A row that was not there counts what there is now; one that was has counted the rest before.
+        // A row that was not there counts what there is now; one that was has counted the rest before. A row that was dropped
+        // and is now retracted was not there either: it counts anew, which tells whether it has to be taken back alone.
         let known = if self.sides[side].weight_before(entry) == 0 { 0 } else { others.weight_before(other) };
         let change = others.weight(other).wrapping_sub(known);
         if change != 0 {

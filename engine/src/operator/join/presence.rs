@@ -2,6 +2,15 @@
 //!
 //! A row's answer changes with its own weight, and with whether it matches: by its key where keys alone decide, else by the
 //! number of rows it matches. Only rows of touched keys, or rows whose number was touched, are looked at.
+//!
+//! A row of weight `w` before and `w'` now is put out with the difference of what it was in the old answer and is in the new one.
+//! Of those that match nothing that is
+//!
+//! ```text
+//! (0 if it matches, else w') - (0 if it matched, else w)
+//! ```
+//! so a row that stays unmatched costs `w' - w`, one that finds its first match is taken back with `-w`, and one that loses its
+//! last comes with `w'`. Of those that match something it is the same the other way round.
 
 use super::JoinOperator;
 use super::keys::Keys;
@@ -58,6 +67,7 @@ impl Visitor<'_, '_> {
             let (had, has) = of(slot);
             had != has
         };
+        // Under a key that flips all rows are visited below, those that changed among them; under another only these.
         for changed in rows.changed() {
             let slot = rows.rows.owner(changed.entry);
             if !flips(slot) {
@@ -99,6 +109,10 @@ impl JoinOperator {
     }
 
     /// NOT IN: a NULL on the right matches every row, and a row with a NULL key matches whatever is on the right.
+    ///
+    /// That is SQL's three-valued logic, where a comparison with NULL is neither true nor false and `NOT IN` keeps what is
+    /// certainly not in the list. So the first NULL on the right takes all rows away and the last to go brings them back, and
+    /// the first row of any kind on the right takes those with a NULL key: then all keys have to be looked at, not the touched.
     fn visit_not_in(&self, visitor: &mut Visitor<'_, '_>) -> Result<()> {
         let null = self.keys.null();
         let nulls = null.map_or((0, 0), |slot| {

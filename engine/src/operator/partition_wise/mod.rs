@@ -4,6 +4,19 @@
 //! through one run each of a DataFusion plan that partitions by the key itself ([`BatchPlan`]); the difference of the two
 //! answers is what the tick changes. The old answer is computed, not kept: it is a function of the old rows, and the plan
 //! settles every tie, so it comes out as it did before.
+//!
+//! A function over partitions sees no row of another partition. So the answer for all rows is the answers of all partitions side
+//! by side, and those of untouched ones are the same before and after. Of a touched one most rows may be the same too: equal
+//! rows of both answers cancel.
+//!
+//! ```text
+//! sum(v) OVER (PARTITION BY k ORDER BY v)      rows of k = 1     answer                  out
+//! tick 1   +(1, 5) +(1, 9)                     5 9               (1,5,5) (1,9,14)        both
+//! tick 2   +(1, 7)                             5 7 9             (1,5,5) (1,7,12) (1,9,21)   -(1,9,14) +(1,7,12) +(1,9,21)
+//! ```
+//! All rows of a partition are kept, for any frame may look at any of them. They go with the partition: when it is empty, or when
+//! its monotone key is below [`closed_below`](TickContext::closed_below), and no row of it comes or goes any more. A partition
+//! without a monotone key is never final.
 
 mod batch_plan;
 #[cfg(test)]
@@ -264,6 +277,7 @@ impl Operator for PartitionWiseOperator {
         let mut deltas: Vec<Delta> = Vec::new();
         if self.spec.emit == Emit::OnUpdate && !slots.is_empty() {
             let mut failures = Vec::new();
+            // Rows that are gone still have their entries until the tick is settled, so what was can be read beside what is.
             let then = |entry: u32| earlier.get(&entry).copied().unwrap_or_else(|| now(entry));
             let before = self.answers(&self.kept(&slots, then), -1, &mut failures)?;
             let after = self.answers(&self.kept(&slots, now), 1, &mut failures)?;

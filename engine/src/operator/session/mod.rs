@@ -8,6 +8,25 @@
 //! A session ends the gap after its last row; a row right at that end still belongs to it. Whatever is computed of sessions is
 //! computed above, by an aggregate whose keys are the session's bounds. Rows without a time are in no session: they come out
 //! with bounds that are NULL, and never when sessions are answered as they close.
+//!
+//! # The rule
+//! A row's bounds are columns of it. So a row whose session keeps its bounds comes out only if the row itself changed; where the
+//! bounds move, each row of the session is taken back with the old ones and put out with the new. Which sessions a tick can move
+//! is seen close by: a time that is new can only join what is within the gap of it, one that is gone can only shorten or split
+//! the session it was in ([`sessions`]).
+//!
+//! ```text
+//! gap 5 s, one key         sessions              out
+//! tick 1   +00 +11         [00] [11]             +(00, 00–05) +(11, 11–16)
+//! tick 2   +05             [00 05] [11]          -(00, 00–05) +(00, 00–10) +(05, 00–10)
+//! tick 3   +08             [00 05 08 11]         each of the three again, with 00–16, and +(08, 00–16)
+//! tick 4   -05             [00] [08 11]          -4 rows of 00–16, +(00, 00–05) +(08, 08–16) +(11, 08–16): 00 and 08 are 8 apart
+//! ```
+//! # What is kept, and when it goes
+//! The rows of sessions that can still move. A row at [`closed_below`](TickContext::closed_below) or later reaches back by the gap
+//! and no farther, whether it comes or goes. So a session whose last row is more than the gap before that bound stays as
+//! it is, and its rows are forgotten; on close they are put out then, once. A session that ends right at the bound still waits:
+//! a row of that very time would belong to it.
 
 mod sessions;
 mod spec;

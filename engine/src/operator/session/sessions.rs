@@ -219,6 +219,13 @@ impl Sessions {
     }
 
     /// Puts one key's sessions right after its rows at `times` changed, and tells what moved.
+    ///
+    /// The sessions that may move are cut into pieces, and the pieces joined again wherever the gap allows. A session that lost a
+    /// time is cut into its rows' times, any other is one piece: nothing within it fell apart. A new time outside all sessions is
+    /// a piece too. Sessions left out of this have no hole, and no new time beside them within the gap: they have the bounds they had.
+    ///
+    /// Three kinds of rows come out: those of sessions that are no more, as they were before the tick; those of sessions that
+    /// are new, as they are; and of sessions that are the same, the rows that changed.
     fn settle(&mut self, slot: u32, times: &[Touched], changes: &BTreeMap<Place, i64>, output: &mut Vec<Change>) {
         let (moved, lone) = self.moved(slot, times);
         let mut pieces: Vec<Span> = lone.into_iter().map(|time| Span { start: time, last: time }).collect();
@@ -249,7 +256,9 @@ impl Sessions {
             output.extend(self.rows_of(slot, *span));
         }
         for time in times {
+            // In no session now: what was at this time went with a session that was taken back above, whole.
             let Some(span) = self.session_at(slot, time.time) else { continue };
+            // In a new one: its rows are among those put out above.
             if formed.contains(&span) && !stays(&span) {
                 continue;
             }
@@ -285,7 +294,8 @@ impl Sessions {
         (moved.into_iter().map(|(start, last)| Span { start, last }).collect(), lone)
     }
 
-    /// True if the rows of a session on both sides of `time` follow each other without it.
+    /// True if the rows of a session on both sides of `time` follow each other without it. The first and the last time of a
+    /// session are never bridged: with them its bounds go.
     fn is_bridged(&self, slot: u32, span: Span, time: i64) -> bool {
         if time <= span.start || time >= span.last {
             return false;
@@ -295,7 +305,8 @@ impl Sessions {
         before.zip(after).is_some_and(|(before, after)| self.follows(before, after))
     }
 
-    /// The rows that a session had before this tick, each with the weight that takes it back.
+    /// The rows that a session had before this tick, each with the weight that takes it back. The rows are those of after the
+    /// tick already, so the tick's changes are taken off again.
     fn rows_before(&self, slot: u32, span: Span, changes: &BTreeMap<Place, i64>, output: &mut Vec<Change>) {
         let range = places(slot, span.start..=span.last);
         if changes.range(range.clone()).next().is_none() {

@@ -2,6 +2,19 @@
 //!
 //! A row that is there `l` times on the left and `r` times on the right is there `min(l, r)` times in INTERSECT ALL and
 //! `max(l - r, 0)` times in EXCEPT ALL; without ALL once, or not at all. Both inputs have the same columns; equal NULLs are equal.
+//!
+//! How often a row is in the answer follows from its own two counts and from no other row. So a tick answers for the rows it
+//! touched: what the rule makes of their counts now, less what it made of those before. Either side can move either way:
+//!
+//! ```text
+//! EXCEPT ALL       counts of 'x'     in the answer     out
+//! tick 1   l +2    2, 0              2                 +2
+//! tick 2   r +3    2, 3              0                 -2     a row that comes on the right takes away
+//! tick 3   l +2    4, 3              1                 +1     of two that come, one is still taken up by the right
+//! ```
+//! Both counts are kept also where they cancel, and where neither input retracts: the next row is judged by both. A row goes when
+//! both counts are zero, which is what a new row begins with; or when its monotone column is below
+//! [`closed_below`](TickContext::closed_below), since then it neither comes nor goes on either side.
 
 #[cfg(test)]
 mod tests;
@@ -169,6 +182,8 @@ impl Operator for SetOperationOperator {
             let rows = RecordBatch::try_new_with_options(self.spec.input.clone(), columns, &options)?;
             deltas.push(Delta { rows, weights: Weights::Signed(Int64Array::from(weights)) });
         }
+        // After the answer: a row can come in the tick that makes it final. It is then given up here and once more below,
+        // where there is nothing left to give up.
         let end = tick.closed_below.filter(|_| self.spec.monotone_column.is_some());
         if let Some(end) = end.filter(|_| tick.evict) {
             let finished = self.keys.take_final(end);

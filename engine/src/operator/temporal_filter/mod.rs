@@ -8,6 +8,24 @@
 //! Limits move forward only, so what is over stays over: such rows, inserted or retracted, are let go at once. A row whose
 //! time has come is kept until it is over; if it never will be, because no condition ends it, it is not kept at all. A tick
 //! touches the rows that changed and those whose time came or ended.
+//!
+//! # The rule
+//! Of each row two numbers are kept: how many copies there are, and how many of them have been put out. The first follows the
+//! input. The second ought to be all copies while the row's time lasts, else none: a touched row comes out with what it ought to
+//! be less what it is. Rows that no delta and no time touches are right as they are.
+//!
+//! ```text
+//! ts > now() - 5 s AND ts <= now()          a row (ts 12:00:12) that comes at 12:00:10, twice
+//! 12:00:10   +2        2 copies, 0 out      nothing: its time is still to come
+//! 12:00:12   no input  2 copies, 2 out      +2
+//! 12:00:14   -1        1 copy,   1 out      -1
+//! 12:00:17   no input  forgotten            -1: its time is over
+//! 12:00:18   -1        nothing              nothing: what is over has been taken back, its retraction has nothing to say
+//! ```
+//! A row is over when **one** of its conditions that end has ended, and has come when **none** that begin is still to begin.
+//!
+//! Why rows may go: a row that is over counts 0 in every later answer, whatever becomes of it. A row that has come and never
+//! ends counts each of its copies in every later answer, so its deltas go through as they are and nothing has to be known of it.
 
 mod schedule;
 mod spec;
@@ -101,6 +119,7 @@ impl TemporalFilterOperator {
 
     /// Takes back the rows that are over, and notes those whose time has come.
     fn pass_time(&mut self) {
+        // Those over first, by any of the times: what is taken out of all schedules here does not come below.
         for n in 0..self.schedules.len() {
             while let Some(row) = self.schedules[n].next_gone() {
                 self.unschedule(row);
@@ -185,7 +204,8 @@ impl TemporalFilterOperator {
             let row = self.rows.touched()[position].entry;
             let (copies, place) = (self.rows.weights(row)[COPIES], self.places[row as usize]);
             let has_come = place.ahead == 0;
-            // A row that has come and never ends is not kept, so there is nothing its retraction could be held against.
+            // A row that has come and never ends is not kept, so there is nothing its retraction could be held against: it has
+            // no copies here, gets -1, puts out -1, and is forgotten again.
             let is_passing = has_come && !self.ends;
             if copies < 0 && !is_passing {
                 return Err(retraction_without_insert());

@@ -1,4 +1,4 @@
-//! One row a group: the least of all that came.
+//! One row a group: the least of all that came. What is greater can be forgotten, for the least never goes.
 
 use std::collections::HashMap;
 
@@ -32,6 +32,7 @@ impl FirstRows {
             return Ok(());
         }
         let rows = &self.rows;
+        // Only the first change of a tick notes the row: it is the one that was put out, and those in between never were.
         self.changed.entry(slot).or_insert_with(|| present.then(|| rows.get(slot).into()));
         self.rows.set(slot, row)
     }

@@ -6,6 +6,26 @@
 //!
 //! Over an append-only input a row beyond the last rank asked for can never come back, so only so many are kept
 //! ([`first`]: one row a key, in place; [`ordered`]: several). An input that retracts keeps every row in order.
+//!
+//! # The rule
+//! A tick changes the answer of no group but those its rows are in. Of each of these the answer is written down when the tick
+//! first touches it, and held against the one at the tick's end: rows of the old alone go, rows of the new alone come. Where the
+//! rank is a column, a row that moves is another row: `-(row, 1) +(row, 2)`. Where it is none, a row that moves and stays within
+//! the ranks asked for is in both answers, and nothing is said of it.
+//!
+//! ```text
+//! the first 2 by v, downwards     rows in order     out
+//! tick 1   +5 +9 +7               9 7 | 5           +9 +7
+//! tick 2   +8                     9 8 | 7 5         -7 +8
+//! tick 3   -9                     8 7 | 5           -9 +7      7 comes back: this is why an input that retracts keeps all
+//! ```
+//!
+//! # What is kept, and when it goes
+//! Each kind of rank counts rows (or different orders) that stand before, so where rows only come a rank can only grow. What is
+//! behind the last rank asked for is forgotten at once, and what comes behind it is not taken in. (The other columns settle ties, so
+//! the order is one and the same however rows arrive.) A group goes when it has no rows, or when its monotone key is below
+//! [`closed_below`](TickContext::closed_below): no row of it comes or goes then, and its answer has been put out, or is in
+//! this tick.
 
 mod explain;
 mod first;

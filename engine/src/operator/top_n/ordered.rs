@@ -161,7 +161,7 @@ impl OrderedRows {
             if self.on_update {
                 difference(slot, before, self.answer(slot), &mut changes);
             }
-            // Not the count: beyond the last rank an append-only group keeps nothing, and yet it is not empty.
+            // What is kept decides, not the count: a count may still have in it the rows that were cut off behind the last rank.
             if self.first_key(slot).is_none() {
                 empty.push(slot);
             }
@@ -268,6 +268,7 @@ impl OrderedRows {
             }
             return;
         }
+        // Rows that tie have one rank, so of ties all stay or all go: the cut is where the first rank is too great.
         let mut beyond = None;
         self.walk(slot, |key, first, _, _| {
             if first > self.to {
@@ -296,7 +297,7 @@ fn key(slot: u32, row: &[u8]) -> Box<[u8]> {
     key.into()
 }
 
-/// Appends what leads from one answer to another; both are in order.
+/// Appends what leads from one answer to another; both are in order, by row and then by rank, so one walk finds what is in both.
 fn difference(slot: u32, before: Vec<Ranked>, after: Vec<Ranked>, changes: &mut Vec<Change>) {
     let mut put = |Ranked { row, rank, .. }: Ranked, weight: i64| {
         if weight != 0 {

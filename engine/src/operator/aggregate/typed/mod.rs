@@ -1,4 +1,9 @@
 //! Calls with a kernel of their own: one cell of fixed shape a group, changed in place.
+//!
+//! A tick's rows are first added up in cells of their own, one for each tick group, with their weights: a retraction is an
+//! addition of weight -1. Then each is added to the cell kept. So the cell is that of all rows so far, whatever their order, and
+//! rows that come and go in one tick leave no trace. Where the answer moves, the tick's cell takes over the old one: from it
+//! the row to retract is made.
 
 mod boolean;
 mod count;
