@@ -195,7 +195,7 @@ impl AsofJoinOperator {
         let bounds = right_bound.zip(left_bound).filter(|_| tick.evict && self.spec.closest.looks_back());
         // Left rows to come are looked up at these times or later; right rows to come are at these or later.
         let bounds = bounds.and_then(|(right, left)| {
-            Some((placed(right, self.spec.closest, 1)?, placed(left, self.spec.closest, 0)?))
+            Some((placed(Some(right), self.spec.closest, 1)?, placed(Some(left), self.spec.closest, 0)?))
         });
         if let Some((right, _)) = bounds {
             self.final_before = self.final_before.max(right);

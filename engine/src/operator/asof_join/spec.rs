@@ -1,12 +1,11 @@
 //! What an ASOF join is told: its inputs' columns, which side of a row's time it looks to, which rows come out.
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
 use crate::operator::aggregate::closing::times;
-use crate::state::key_index::NEVER;
 
 /// How the left row's time is to be to the right row's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
@@ -83,23 +82,22 @@ pub fn is_supported(data_type: &DataType) -> bool {
     (is_time && !is_fine) || matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64)
 }
 
-/// The values of a time column as the watermark counts them, integers as they are; [`NEVER`] for NULL.
-pub(super) fn values(column: &ArrayRef) -> Result<Vec<i64>> {
+/// The values of a time column as the watermark counts them, integers as they are.
+pub(super) fn values(column: &ArrayRef) -> Result<Vec<Option<i64>>> {
     if !column.data_type().is_integer() {
-        return times(column);
+        let there = |(row, time): (usize, i64)| column.is_valid(row).then_some(time);
+        return Ok(times(column)?.into_iter().enumerate().map(there).collect());
     }
     let wide = cast(column, &DataType::Int64)?;
-    Ok(wide.as_primitive::<Int64Type>().iter().map(|value| value.unwrap_or(NEVER)).collect())
+    Ok(wide.as_primitive::<Int64Type>().iter().collect())
 }
 
 /// Where a left row looks among the right ones, and where a right row is kept: chosen so that the right row of a left one is
-/// always the last at or before its place. Looking back the place is the time. Looking forward it is the time negated: of the
-/// times after, the first is then the last before. A strict comparison looks one unit earlier: `l > r` is `l - 1 >= r`.
-pub(super) fn placed(value: i64, closest: Closest, side: usize) -> Option<i64> {
-    if value == NEVER {
-        return None;
-    }
-    let turned = if closest.looks_back() { value } else { value.saturating_neg() };
+/// always the last at or before its place. Looking back the place is the time. Looking forward it is the time's complement, which
+/// turns the order round as a negation would, and every time has one: of the times after, the first is then the last before.
+/// A strict comparison looks one unit earlier: `l > r` is `l - 1 >= r`. Before the first of all times there is nothing.
+pub(super) fn placed(value: Option<i64>, closest: Closest, side: usize) -> Option<i64> {
+    let turned = if closest.looks_back() { value? } else { !value? };
     let strict = side == 0 && matches!(closest, Closest::Before | Closest::After);
-    Some(turned.saturating_sub(i64::from(strict)))
+    turned.checked_sub(i64::from(strict))
 }

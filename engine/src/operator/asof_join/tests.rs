@@ -113,6 +113,33 @@ fn each_left_row_has_the_closest_right_one() {
 }
 
 #[test]
+fn the_first_and_the_last_of_all_times_are_times() {
+    let ends = [i64::MIN, i64::MIN + 1, 0, i64::MAX - 1, i64::MAX];
+    for closest in [Closest::AtOrBefore, Closest::Before, Closest::AtOrAfter, Closest::After] {
+        let make = || Box::new(AsofJoinOperator::try_new(spec(closest, true)).expect("a spec")) as Box<dyn Operator>;
+        for (left, right) in ends.into_iter().flat_map(|left| ends.map(|right| (left, right))) {
+            let matches = match closest {
+                Closest::AtOrBefore => right <= left,
+                Closest::Before => right < left,
+                Closest::AtOrAfter => right >= left,
+                Closest::After => right > left,
+            };
+            let mut cluster = Cluster::new(make, &[0]);
+            let row = |time, text, weight| vec![delta(&[((Some(1), Some(time), Some(text)), weight)])];
+            let paired = |matches: bool| Answer::from([(vec!["l".into(), if matches { "r" } else { "NULL" }.into()], 1)]);
+            cluster.step(&[row(left, "l", 1), row(right, "r", 1)], None);
+            assert_eq!(cluster.answer, paired(matches), "{left} {} {right}", closest.symbol());
+            cluster.step(&[vec![], row(right, "r", -1)], None);
+            assert_eq!(cluster.answer, paired(false), "{left} {} {right}, taken back", closest.symbol());
+            cluster.step(&[vec![], row(right, "r", 1)], None);
+            assert_eq!(cluster.answer, paired(matches), "{left} {} {right}, and come again", closest.symbol());
+            cluster.step(&[row(left, "l", -1), vec![]], None);
+            assert_eq!(cluster.answer, Answer::new(), "{left} {} {right}, without the left row", closest.symbol());
+        }
+    }
+}
+
+#[test]
 fn rows_out_of_reach_are_dropped() {
     let make =
         || Box::new(AsofJoinOperator::try_new(spec(Closest::AtOrBefore, true)).expect("a spec")) as Box<dyn Operator>;

@@ -2,6 +2,7 @@
 //!
 //! Times are turned so that a left row's right row is always the last at or before it.
 
+use std::collections::btree_map::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::row_codec::RowCodec;
@@ -102,13 +103,20 @@ pub(super) struct Timeline {
 /// Different rows and their bytes.
 type Count = (usize, usize);
 
+/// The rows of a time and of those before it.
+fn up_to(rows: &BTreeMap<Place, Copies>, time: i64) -> Range<'_, Place, Copies> {
+    match time.checked_add(1) {
+        Some(after) => rows.range(..(after, Box::default())),
+        None => rows.range::<Place, _>(..),
+    }
+}
+
 impl Timeline {
     /// The right row of a left one of this time: the last time that has one, and of its rows the first.
     pub fn closest(&self, time: i64, when: When) -> Option<&[u8]> {
         let rows = &self.right.rows;
         let is_there = |(_, copies): &(&Place, &Copies)| copies.at(when) > 0;
-        let up_to = (time.saturating_add(1), Box::default());
-        let ((last, _), _) = rows.range(..up_to).rev().find(is_there)?;
+        let ((last, _), _) = up_to(rows, time).rev().find(is_there)?;
         let ((_, row), _) = rows.range((*last, Box::default())..).find(is_there)?;
         Some(row)
     }
@@ -125,10 +133,10 @@ impl Timeline {
             if !moved || place.0 < done {
                 continue;
             }
-            let after = (place.0.saturating_add(1), Box::default());
             let stays = |(_, copies): &(&Place, &Copies)| copies.before > 0 && copies.now > 0;
             let from = (place.0, Box::default());
-            match right.range(after..).find(stays) {
+            let after = place.0.checked_add(1).map(|after| right.range((after, Box::default())..));
+            match after.and_then(|mut after| after.find(stays)) {
                 Some(((next, _), _)) => {
                     let to: Place = (*next, Box::default());
                     reached.extend(self.left.rows.range(from..to).map(|(place, _)| place));
@@ -153,8 +161,7 @@ impl Timeline {
     /// Rows of its own time stay with it: the first of them is the right row, and which one that is they settle.
     pub fn evict(&mut self, final_before: i64, superseded_at: i64) {
         self.left.drop_before(final_before);
-        let up_to = (superseded_at.saturating_add(1), Box::default());
-        let last = self.right.rows.range(..up_to).next_back().map(|((time, _), _)| *time);
+        let last = up_to(&self.right.rows, superseded_at).next_back().map(|((time, _), _)| *time);
         if let Some(last) = last {
             self.right.drop_before(last);
         }

@@ -32,7 +32,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::{Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
 pub use spec::{Comparison, Condition, Limit, TemporalFilterSpec};
@@ -45,7 +45,6 @@ use super::{Operator, SavedState, TickContext};
 use crate::delta::{Delta, Weights};
 use crate::error::{Error, Result};
 use crate::state::canonical::canonical_columns;
-use crate::state::key_index::NEVER;
 use crate::state::multiset::Multiset;
 use crate::state::row_codec::RowCodec;
 use crate::state::size::{UnitBytes, grown};
@@ -140,7 +139,7 @@ impl TemporalFilterOperator {
         let of = |schedule: &Schedule| times(&columns[schedule.column]);
         let of_column = self.schedules.iter().map(of).collect::<Result<Vec<_>>>()?;
         let is_over = |row: usize| {
-            self.schedules.iter().zip(&of_column).any(|(s, times)| times[row] == NEVER || s.is_over(times[row]))
+            self.schedules.iter().zip(&of_column).any(|(s, times)| columns[s.column].is_null(row) || s.is_over(times[row]))
         };
         let kept: Vec<u32> = (0..delta.num_rows()).filter(|row| !is_over(*row)).map(|row| row as u32).collect();
         if kept.is_empty() {

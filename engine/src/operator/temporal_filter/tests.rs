@@ -97,6 +97,8 @@ fn rows_are_kept_no_longer_than_they_can_change() {
     assert_eq!(kept(&[(Comparison::After, -5)], &[1, 5], 10), (0, 0, None));
     assert_eq!(kept(&[(Comparison::After, -5)], &[1, 11], 10), (1, 1, Some(16)));
     assert_eq!(kept(&[(Comparison::AtOrBefore, 0)], &[1, 10, 12], 10), (1, 2, Some(12)));
+    // The last of all times, which stands for infinity, is a time, and no NULL.
+    assert_eq!(kept(&[(Comparison::AtOrAfter, 0)], &[i64::MAX], 10), (1, 1, None));
     assert_eq!(kept(&[(Comparison::AtOrBefore, 0), (Comparison::After, -5)], &[4, 7, 12], 10), (2, 1, Some(12)));
 }
 
