@@ -28,6 +28,7 @@ use crate::tick::driver::{Command, Driver, NewView, Readers, SourceHandle, Wake,
 use crate::tick::durability::{CheckpointPace, Durability, DurabilityStatus};
 use crate::tick::history::{History, Retention};
 use crate::tick::interval::TickInterval;
+use crate::tick::lease_keeper::LeaseKeeper;
 use crate::tick::pin::{self, Pin};
 use crate::tick::replay::Replay;
 use crate::tick::saving;
@@ -73,6 +74,9 @@ pub struct EngineConfig {
     pub history: Retention,
     /// When checkpoints are written.
     pub checkpoints: CheckpointPace,
+    /// How long another engine waits for this one before it takes over, where several reach the storage; `None` for a storage that
+    /// is this process's alone.
+    pub lease: Option<Duration>,
 }
 
 /// A source, ready to be read.
@@ -108,6 +112,7 @@ pub struct Engine {
     recovered: RwLock<Option<Arc<Recovered>>>,
     durability: Arc<DurabilityStatus>,
     stopping: Arc<AtomicBool>,
+    lease: Mutex<Option<LeaseKeeper>>,
 }
 
 /// A source whose log was found, ready for [`Engine::add_source`].
@@ -189,8 +194,17 @@ impl Engine {
     /// # Errors
     /// As for [`durable::open`].
     pub fn open(config: EngineConfig, clock: Arc<dyn Clock>, storage: Arc<dyn Storage>, writer: &str) -> Result<Self> {
-        let (durable, recovered) = durable::open(storage, writer, clock.now_micros())?;
-        Self::launch(config, clock, Some((durable, Arc::new(recovered))))
+        let (durable, recovered) = durable::open(storage.clone(), writer, clock.now_micros())?;
+        let lease = config.lease;
+        let mut engine = Self::launch(config, clock, Some((durable, Arc::new(recovered))))?;
+        if let Some(lasts) = lease {
+            let commands = engine.commands.lock().clone();
+            // The tick thread sees that it is halted; if it has ended there is nothing to see.
+            let halted = move || _ = commands.send(Command::Checkpointed);
+            let keeper = LeaseKeeper::start(storage, writer, lasts, engine.durability.clone(), halted)?;
+            engine.lease = Mutex::new(Some(keeper));
+        }
+        Ok(engine)
     }
 
     fn launch(config: EngineConfig, clock: Arc<dyn Clock>, durable: Option<(Durable, Arc<Recovered>)>) -> Result<Self> {
@@ -229,6 +243,7 @@ impl Engine {
             recovered: RwLock::new(recovered),
             durability: status,
             stopping,
+            lease: Mutex::default(),
         })
     }
 
@@ -782,6 +797,8 @@ impl Engine {
         {
             tracing::error!("the tick thread panicked");
         }
+        // Only now may another take over without a wait: nothing is written any more.
+        *self.lease.lock() = None;
     }
 }
 

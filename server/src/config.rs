@@ -3,13 +3,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use engine::tick::durability::CheckpointPace;
 use engine::tick::history::Retention;
-use engine::tick::interval::TickInterval;
+use engine::tick::interval::{TickInterval, parse_duration};
 use serde::Deserialize;
 use sql::state_budget::StateBudget;
+
+/// How long a server may be silent before another takes over.
+const LEASE: Duration = Duration::from_secs(10);
+const LEASE_MIN: Duration = Duration::from_secs(1);
+const LEASE_MAX: Duration = Duration::from_secs(600);
 
 /// The flags of `tidemark serve`.
 #[derive(Debug, Clone, Default, Args)]
@@ -48,6 +54,14 @@ pub struct ServeArgs {
     /// How often a checkpoint of all state is written to the data directory: a time such as 10s [default: 10s]
     #[arg(long, env = "TIDEMARK_CHECKPOINT_INTERVAL", value_name = "TIME")]
     pub checkpoint_interval: Option<String>,
+
+    /// Wait until the server that is at work on the data in the bucket ends or falls silent, then take over
+    #[arg(long, env = "TIDEMARK_STANDBY", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub standby: Option<bool>,
+
+    /// How long the server at work on a bucket may be silent before another takes over [default: 10s]
+    #[arg(long, env = "TIDEMARK_LEASE", value_name = "TIME")]
+    pub lease: Option<String>,
 
     /// Partitions a view's state is dealt to; more than 1 helps only when single ticks are large [default: 1]
     #[arg(long, env = "TIDEMARK_PARALLELISM", value_name = "N")]
@@ -113,6 +127,8 @@ struct ConfigFile {
     tick_interval: Option<String>,
     history_retention: Option<String>,
     checkpoint_interval: Option<String>,
+    standby: Option<bool>,
+    lease: Option<String>,
     parallelism: Option<usize>,
     quarantine_rows_max: Option<usize>,
     max_view_state: Option<String>,
@@ -138,6 +154,10 @@ pub struct Config {
     pub history_retention: Retention,
     /// When checkpoints are written.
     pub checkpoints: CheckpointPace,
+    /// Wait for the server that is at work on the data, and take over from it.
+    pub standby: bool,
+    /// How long a server may be silent before another takes over.
+    pub lease: Duration,
     /// Partitions of a view's state.
     pub parallelism: usize,
     /// Rows the quarantine tables keep.
@@ -162,6 +182,8 @@ impl Default for Config {
             tick_interval: TickInterval::default(),
             history_retention: Retention::default(),
             checkpoints: CheckpointPace::default(),
+            standby: false,
+            lease: LEASE,
             parallelism: 1,
             quarantine_rows_max: 10_000,
             max_view_state: StateBudget::default(),
@@ -189,6 +211,7 @@ impl Config {
         let max_view_state = budget.map_err(|e| format!("max_view_state: {}", e.message))?;
         let interval = args.checkpoint_interval.or(file.checkpoint_interval).map(|text| text.parse::<CheckpointPace>());
         let checkpoints = interval.transpose().map_err(|e| format!("checkpoint_interval: {e}"))?;
+        let lease = args.lease.or(file.lease).map(|text| parse_lease(&text)).transpose()?;
         let config = Self {
             pg_addr: args.pg_addr.or(file.pg_addr).unwrap_or(default.pg_addr),
             http_addr: args.http_addr.or(file.http_addr).unwrap_or(default.http_addr),
@@ -197,6 +220,8 @@ impl Config {
             tick_interval: args.tick_interval.or(from_file).unwrap_or_default(),
             history_retention: args.history_retention.or(retention).unwrap_or_default(),
             checkpoints: checkpoints.unwrap_or_default(),
+            standby: args.standby.or(file.standby).unwrap_or_default(),
+            lease: lease.unwrap_or(default.lease),
             parallelism: args.parallelism.or(file.parallelism).unwrap_or(default.parallelism),
             quarantine_rows_max: args
                 .quarantine_rows_max
@@ -215,6 +240,11 @@ impl Config {
         if !(1..=256).contains(&self.parallelism) {
             return Err(format!("parallelism is {}, but must be from 1 to 256", self.parallelism));
         }
+        if self.standby && self.data_dir.as_ref().is_none_or(|location| !location.contains("://")) {
+            return Err(
+                "a standby needs a data_dir that both servers reach: a bucket such as s3://bucket/folder".into()
+            );
+        }
         if self.connections_max == 0 {
             return Err("connections_max is 0: nobody could connect".into());
         }
@@ -227,6 +257,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("lease: invalid value \"{text}\": write a time from 1s to 10min, such as 10s");
+    let lease = parse_duration(&text.trim().to_ascii_lowercase()).ok_or_else(refuse)?;
+    if (LEASE_MIN..=LEASE_MAX).contains(&lease) { Ok(lease) } else { Err(refuse()) }
 }
 
 fn read(path: &Path) -> Result<ConfigFile, String> {
@@ -262,6 +298,8 @@ mod tests {
             ("tick_interval = \"1ms\"\n", "tick_interval"),
             ("history_retention = \"long\"\n", "history_retention"),
             ("checkpoint_interval = \"1ms\"\n", "checkpoint_interval"),
+            ("lease = \"1ms\"\n", "lease"),
+            ("standby = true\n", "standby"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
             ("max_view_state = \"much\"\n", "max_view_state"),

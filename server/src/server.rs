@@ -1,11 +1,13 @@
 //! Starting and stopping a whole server.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use engine::checkpoint::lease;
+use engine::checkpoint::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,10 +45,21 @@ impl Server {
         let pg_listener = bind("pg_addr", config.pg_addr).await?;
         let http_listener = bind("http_addr", config.http_addr).await?;
         let (pg_addr, http_addr) = (local(&pg_listener)?, local(&http_listener)?);
-        let database = Database::start(&config).await.map_err(|e| e.to_string())?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
+        let shown: Arc<OnceLock<Arc<Metrics>>> = Arc::default();
+        let render = shown.clone();
+        let metrics_page = Arc::new(move || render.get().map_or_else(String::new, |metrics| metrics.render()));
+        let pages = Pages { unready: unready.clone(), metrics: metrics_page };
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = http::serve(http_listener, pages, stop).await {
+                tracing::error!(%error, "the HTTP server stopped");
+            }
+        });
+        let started = start_database(&config, unready.clone()).await;
+        let database = started.inspect_err(|_| shutdown.cancel())?;
         let progress = unready.clone();
         let front = PgConfig {
             connections_max: config.connections_max,
@@ -56,13 +69,8 @@ impl Server {
         };
         let metrics = metrics(&database, front.sessions.clone());
         follow_ticks(&mut tasks, &database, metrics.clone(), shutdown.clone());
-        let pages = Pages { unready: unready.clone(), metrics: Arc::new(move || metrics.render()) };
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = http::serve(http_listener, pages, stop).await {
-                tracing::error!(%error, "the HTTP server stopped");
-            }
-        });
+        // Nobody has set it before.
+        let _ = shown.set(metrics);
         let started = async {
             let progress = move |what: String| progress.store(Arc::new(format!("starting: {what}")));
             database.recover(&progress, &shutdown).await.map_err(|e| told(&e))?;
@@ -113,6 +121,24 @@ impl Server {
             tracing::error!("stopping the engine failed");
         }
     }
+}
+
+/// Opens the data, waits until nobody else is at work on it, and starts the engine.
+async fn start_database(config: &Config, unready: Arc<ArcSwap<String>>) -> Result<Arc<Database>, String> {
+    let store = config.data_dir.as_deref().map(Store::open).transpose().map_err(|e| e.to_string())?;
+    if let Some(store) = store.as_ref().filter(|store| store.is_shared()) {
+        let (storage, standby) = (store.storage().clone(), config.standby);
+        let progress = move |what: String| {
+            if unready.load().as_str() != what {
+                tracing::info!("{what}");
+                unready.store(Arc::new(what));
+            }
+        };
+        let wait = move || lease::wait_until_free(storage.as_ref(), standby, &progress, &|| false);
+        let waited = tokio::task::spawn_blocking(wait).await.map_err(|e| format!("the start ended: {e}"))?;
+        waited.map_err(|e| e.to_string())?;
+    }
+    Database::start(config, store).await.map_err(|e| e.to_string())
 }
 
 /// An error with what it says besides.

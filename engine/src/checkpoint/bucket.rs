@@ -13,6 +13,9 @@ use tokio::runtime::Handle;
 use super::storage::{Created, Storage};
 use crate::error::{Error, Result};
 
+/// How the names of variables begin that are settings of an object store.
+const SETTINGS: [&str; 3] = ["aws_", "google_", "azure_"];
+
 /// A bucket, or a folder of one.
 #[derive(Debug)]
 pub struct Bucket {
@@ -23,6 +26,29 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Opens `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder` or another URL that object stores have. Keys, region
+    /// and endpoint come from the environment, under the names that the stores' own tools use (`AWS_ACCESS_KEY_ID`,
+    /// `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …). Called on the runtime that makes the requests.
+    ///
+    /// # Errors
+    /// `Input` for a URL or a setting that makes no sense.
+    pub fn open(location: &str) -> Result<Self> {
+        // What a URL holds may be a secret: it is not repeated.
+        let refuse = "cannot keep data at this URL: give a directory, s3://bucket/folder, gs://… or az://…";
+        let url = url::Url::parse(location).map_err(|e| Error::input(refuse).with_source(e))?;
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            let message = "a bucket's URL holds no keys and no options: set them in the environment, as AWS_ACCESS_KEY_ID for one";
+            return Err(Error::input(message));
+        }
+        let settings = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let settings = settings.filter(|(name, _)| SETTINGS.iter().any(|prefix| name.starts_with(prefix)));
+        let opened = object_store::parse_url_opts(&url, settings);
+        let (objects, folder) = opened.map_err(|e| Error::input(refuse).with_source(e))?;
+        let runtime =
+            Handle::try_current().map_err(|e| Error::internal("a bucket without a runtime").with_source(e))?;
+        Ok(Self::new(Arc::from(objects), folder, runtime))
+    }
+
     /// The objects in `folder`.
     pub fn new(objects: Arc<dyn ObjectStore>, folder: Path, runtime: Handle) -> Self {
         Self { objects, folder, runtime }

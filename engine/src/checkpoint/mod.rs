@@ -21,6 +21,7 @@ pub mod columns;
 pub mod directory;
 pub mod durable;
 pub mod frame;
+pub mod lease;
 pub mod log;
 pub mod manifest;
 pub mod memory;

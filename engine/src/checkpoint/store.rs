@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bucket::Bucket;
 use super::directory::Directory;
 use super::storage::Storage;
 use crate::error::{Error, Result};
@@ -10,10 +11,12 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Store {
     storage: Arc<dyn Storage>,
+    is_shared: bool,
 }
 
 impl Store {
-    /// Opens a directory, or a `file://` URL of one, and makes it if it does not exist. It is this process's alone until it ends.
+    /// Opens a directory, or a `file://` URL of one, and makes it if it does not exist; it is this process's alone until it ends. Or a
+    /// bucket: see [`Bucket::open`]. Its requests are made on the runtime that this is called on.
     ///
     /// # Errors
     /// `Input` for another kind of URL, `Conflict` for a directory that another process uses, `Unavailable` for one that cannot be
@@ -22,10 +25,7 @@ impl Store {
         let root = match location.split_once("://") {
             None => location,
             Some(("file", path)) => path,
-            Some((scheme, _)) => {
-                let message = format!("cannot keep data at {location}: {scheme}:// is not supported yet");
-                return Err(Error::input(format!("{message}; give a directory or a file:// URL")));
-            }
+            Some(_) => return Ok(Self { is_shared: true, ..Self::of(Arc::new(Bucket::open(location)?)) }),
         };
         let directory = Directory::open(root)?;
         directory.remove_staged()?;
@@ -34,7 +34,12 @@ impl Store {
 
     /// A storage that is open already.
     pub fn of(storage: Arc<dyn Storage>) -> Self {
-        Self { storage }
+        Self { storage, is_shared: false }
+    }
+
+    /// True if other machines reach it: whether another server is at work there has to be found out.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Where checkpoints and the log go.
@@ -87,6 +92,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(run);
         Store::open(&root.display().to_string()).expect("nobody uses it any more");
         std::fs::remove_dir_all(&root).expect("made above");
-        Store::open("s3://bucket/x").expect_err("not a directory");
+        let other = Store::open("ftp://host/x").expect_err("no kind of bucket");
+        assert_eq!(other.kind(), crate::ErrorKind::Input, "{other}");
     }
 }

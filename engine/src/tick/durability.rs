@@ -113,7 +113,7 @@ impl DurabilityStatus {
         reports.push_back(report);
     }
 
-    fn halt(&self, error: &Error) {
+    pub(super) fn halt(&self, error: &Error) {
         self.halted.lock().get_or_insert_with(|| error.to_string());
     }
 }

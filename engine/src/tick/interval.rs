@@ -92,8 +92,8 @@ fn duration(text: &str) -> Result<Duration> {
     Ok(duration)
 }
 
-/// A time such as `100ms`, `1 second` or `5min`, in lower case; a bare number is milliseconds.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+/// A time such as `10s`, `100ms` or `5 minutes`; a bare number is milliseconds. `None` for anything else.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let value: f64 = text[..digits].parse().ok()?;
     let seconds = match text[digits..].trim() {

@@ -6,6 +6,7 @@
 //! rows are pinned ([`pin`]) and their changes from then on kept ([`recording`]). [`interval`] says when a tick is due.
 //! A view that takes more memory than its [`budget`] fails.
 //! [`durability`] makes durable what ticks rest on, and has their state written as checkpoints.
+//! [`lease_keeper`] says that this engine leads.
 //! [`history`] keeps the last ticks for readers, [`subscription`] hands a view's changes to those who follow it.
 
 pub mod backfill;
@@ -17,6 +18,7 @@ pub mod driver;
 pub mod durability;
 pub mod history;
 pub mod interval;
+pub mod lease_keeper;
 pub mod pin;
 pub mod recording;
 pub mod replay;

@@ -102,8 +102,7 @@ impl Database {
     ///
     /// # Errors
     /// `Input` or `Unavailable` for the data directory.
-    pub async fn start(config: &Config) -> engine::Result<Arc<Self>> {
-        let store = config.data_dir.as_deref().map(Store::open).transpose()?;
+    pub async fn start(config: &Config, store: Option<Store>) -> engine::Result<Arc<Self>> {
         let storage = store.as_ref().map(|store| store.storage().clone());
         let tasks = Some(tokio::runtime::Handle::current());
         let execution = ExecutionConfig { parallelism: config.parallelism, tasks };
@@ -113,6 +112,7 @@ impl Database {
             interval: config.tick_interval,
             history: config.history_retention,
             checkpoints: config.checkpoints,
+            lease: store.as_ref().filter(|store| store.is_shared()).map(|_| config.lease),
         };
         // Taking over the data waits for the disk or the bucket.
         let started = tokio::task::spawn_blocking(move || match storage {

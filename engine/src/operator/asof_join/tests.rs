@@ -126,7 +126,8 @@ fn the_first_and_the_last_of_all_times_are_times() {
             };
             let mut cluster = Cluster::new(make, &[0]);
             let row = |time, text, weight| vec![delta(&[((Some(1), Some(time), Some(text)), weight)])];
-            let paired = |matches: bool| Answer::from([(vec!["l".into(), if matches { "r" } else { "NULL" }.into()], 1)]);
+            let paired =
+                |matches: bool| Answer::from([(vec!["l".into(), if matches { "r" } else { "NULL" }.into()], 1)]);
             cluster.step(&[row(left, "l", 1), row(right, "r", 1)], None);
             assert_eq!(cluster.answer, paired(matches), "{left} {} {right}", closest.symbol());
             cluster.step(&[vec![], row(right, "r", -1)], None);

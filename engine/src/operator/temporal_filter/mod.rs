@@ -139,7 +139,10 @@ impl TemporalFilterOperator {
         let of = |schedule: &Schedule| times(&columns[schedule.column]);
         let of_column = self.schedules.iter().map(of).collect::<Result<Vec<_>>>()?;
         let is_over = |row: usize| {
-            self.schedules.iter().zip(&of_column).any(|(s, times)| columns[s.column].is_null(row) || s.is_over(times[row]))
+            self.schedules
+                .iter()
+                .zip(&of_column)
+                .any(|(s, times)| columns[s.column].is_null(row) || s.is_over(times[row]))
         };
         let kept: Vec<u32> = (0..delta.num_rows()).filter(|row| !is_over(*row)).map(|row| row as u32).collect();
         if kept.is_empty() {
