@@ -34,6 +34,7 @@ use crate::SqlError;
 use crate::asof::syntax as asof;
 use crate::error::Located;
 use crate::functions;
+use crate::functions::json_build::Json;
 use crate::interval::Interval;
 use crate::parser::fold;
 use crate::window::group;
@@ -436,6 +437,7 @@ fn function(function: &mut Function) -> Option<Expr> {
             }
             _ => None,
         },
+        ("json_agg" | "json_object_agg", _) => json_aggregate(function, &name),
         ("date_trunc", FunctionArguments::List(list)) if list.args.len() == 3 => {
             function.name = ObjectName::from(vec![Ident::new(functions::date_trunc_in_zone::NAME)]);
             None
@@ -465,6 +467,29 @@ fn function(function: &mut Function) -> Option<Expr> {
         }),
         _ => None,
     }
+}
+
+/// An aggregate of JSON as what puts together an `array_agg` of its parts.
+fn json_aggregate(function: &Function, name: &str) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let arguments: Vec<Expr> = list
+        .args
+        .iter()
+        .filter_map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect();
+    let (part, whole) = match (name, arguments.len()) {
+        ("json_agg", 1) => (Json::Of, Json::ArrayOf),
+        ("json_object_agg", 2) => (Json::Member, Json::ObjectOf),
+        _ => return None,
+    };
+    let mut parts = function.clone();
+    parts.name = ObjectName::from(vec![Ident::new("array_agg")]);
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(call(part.name(), arguments)))];
+    parts.args = FunctionArguments::List(FunctionArgumentList { args, ..list.clone() });
+    Some(call(whole.name(), vec![Expr::Function(parts)]))
 }
 
 fn number(digits: &str) -> Expr {

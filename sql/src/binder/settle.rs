@@ -5,12 +5,12 @@
 //! - the alternatives of CASE, coalesce, nullif, greatest, least, IN and BETWEEN meet as the sides of an operator do
 //!   ([`super::operator`]), and so do the elements of an array and the columns of a UNION, INTERSECT,
 //!   EXCEPT and VALUES;
-//! - a fraction cast to an integer is rounded, not cut, and the type of what is rounded to some places is settled;
+//! - a fraction cast to an integer is rounded, not cut, and the type of what is rounded or cut to some places is settled;
 //! - a field of a difference of times is the field of an interval of days and a time, and an interval's seconds have their fraction.
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
@@ -75,7 +75,8 @@ fn is_concerned(expr: &Expr, again: bool) -> bool {
     match expr {
         Expr::Cast(cast) => casts_literal(cast) || cast.field.data_type().is_integer(),
         Expr::ScalarFunction(call) => {
-            meets(call) || matches!(call.func.name(), bytea::NAME | "date_part" | round::NAME)
+            meets(call)
+                || matches!(call.func.name(), bytea::NAME | "date_part" | round::NAME | "ceil" | "floor" | "trunc")
         }
         Expr::Case(_) | Expr::InList(_) | Expr::Between(_) => true,
         Expr::BinaryExpr(binary) => again && concerns(binary.op),
@@ -151,6 +152,9 @@ fn function(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<E
         call.func = Arc::new(ScalarUDF::from(round::Round::settled(places)));
         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
+    if matches!(call.func.name(), "ceil" | "floor" | "trunc") {
+        return Ok(scaled(call, schema));
+    }
     if call.func.name() == "date_part"
         && let [field, of] = call.args.as_mut_slice()
         && let Ok(of_type @ (DataType::Duration(_) | DataType::Interval(_))) = of.get_type(schema)
@@ -166,6 +170,25 @@ fn function(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<E
         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
     Ok(Transformed::no(Expr::ScalarFunction(call)))
+}
+
+/// `ceil`, `floor` and `trunc` of a numeric, whose answer has no more places than it may need.
+fn scaled(call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
+    let Some(Ok(DataType::Decimal128(digits, scale @ 1..))) = call.args.first().map(|value| value.get_type(schema))
+    else {
+        return Transformed::no(Expr::ScalarFunction(call));
+    };
+    let places = match call.args.get(1) {
+        None => Some(0),
+        Some(places) => round::constant(places).map(|places| places.clamp(0, i32::from(scale))),
+    };
+    let Some(places) = places.and_then(|places| i8::try_from(places).ok()) else {
+        return Transformed::no(Expr::ScalarFunction(call));
+    };
+    // One digit more before the point, for 9.5.
+    let digits = i16::from(digits) - i16::from(scale) + i16::from(places) + 1;
+    let digits = u8::try_from(digits).unwrap_or(DECIMAL128_MAX_PRECISION).min(DECIMAL128_MAX_PRECISION);
+    Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(digits, places)))
 }
 
 fn case(case: Case, schema: &DFSchema) -> Result<Expr> {

@@ -10,8 +10,10 @@ pub mod fields;
 pub mod hop_starts;
 pub(crate) mod integer;
 pub mod interval;
+pub mod json_build;
 pub mod local_day;
 pub mod now;
+mod number_picture;
 pub mod ordered_set;
 pub mod round;
 pub mod sign;
@@ -31,6 +33,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+use self::json_build::{Json, JsonFunction};
 use self::ordered_set::OrderedSet;
 use crate::asof::syntax;
 use crate::binder::values;
@@ -90,6 +93,9 @@ pub fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<
     ];
     for function in ours {
         state.register_udf(Arc::new(function))?;
+    }
+    for json in Json::ALL {
+        state.register_udf(Arc::new(ScalarUDF::from(JsonFunction::new(json))))?;
     }
     for aggregate in [OrderedSet::mode(), OrderedSet::percentile_disc()] {
         state.register_udaf(Arc::new(AggregateUDF::from(aggregate)))?;

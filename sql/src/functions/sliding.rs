@@ -83,8 +83,10 @@ impl AggregateUDFImpl for Sliding {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let own = self.inner.create_sliding_accumulator(args.clone())?;
-        if own.supports_retract_batch() {
+        // Some are refused for the types they are given.
+        if let Ok(own) = self.inner.create_sliding_accumulator(args.clone())
+            && own.supports_retract_batch()
+        {
             return Ok(own);
         }
         let call = Call {

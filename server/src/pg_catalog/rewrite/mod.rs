@@ -71,7 +71,8 @@ impl Visitor for Needs {
         let needs = match expr {
             Expr::Function(function) => {
                 let name = function_name(function);
-                is_function(&name)
+                // JSON is made of anybody's columns.
+                (is_function(&name) && name != "json_build_object")
                     || name == "array"
                     || function.name.0.first().and_then(|part| part.as_ident()).map(fold).as_deref()
                         == Some("pg_catalog")
