@@ -153,6 +153,12 @@ pub(crate) fn is_of_values(error: &ArrowError) -> bool {
     }
 }
 
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -186,11 +192,5 @@ mod tests {
         }
         let zero = arrow::compute::kernels::numeric::div(&Int64Array::from(vec![1]), &Int64Array::from(vec![0]));
         assert_eq!(Error::from(zero.expect_err("division by zero")).kind(), ErrorKind::Data);
-    }
-}
-
-impl From<Error> for DataFusionError {
-    fn from(error: Error) -> Self {
-        Self::External(Box::new(error))
     }
 }
