@@ -145,6 +145,7 @@ pub(crate) fn is_of_values(error: &ArrowError) -> bool {
     ];
     match error {
         ArrowError::SchemaError(_) => false,
+        ArrowError::ComputeError(message) => !message.contains("different length"),
         ArrowError::InvalidArgumentError(message) => {
             let message = message.to_ascii_lowercase();
             OF_VALUES.iter().any(|words| message.contains(&words.to_ascii_lowercase()))

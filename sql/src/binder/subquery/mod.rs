@@ -39,6 +39,9 @@ pub(super) fn place(plan: LogicalPlan) -> Result<LogicalPlan> {
             {
                 hoist(node)?
             }
+            LogicalPlan::Values(values) if values.values.iter().flatten().any(has_quantified) => {
+                return Err(quantified::refused_values(values.values.iter().flatten()));
+            }
             other => Transformed::no(other),
         };
         changed |= node.transformed;
@@ -50,6 +53,11 @@ pub(super) fn place(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn has_subquery(expr: &Expr) -> bool {
     // The closure never fails.
     expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(true)
+}
+
+fn has_quantified(expr: &Expr) -> bool {
+    let quantified = |expr: &Expr| is_subquery(expr) && !matches!(expr, Expr::ScalarSubquery(_));
+    expr.exists(|expr| Ok(quantified(expr))).unwrap_or(true)
 }
 
 fn is_subquery(expr: &Expr) -> bool {
@@ -78,16 +86,70 @@ fn filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
 }
 
-/// An inner join's condition with subqueries is a filter above it.
+/// A join's condition with subqueries: of an inner join it is a filter above it, of an outer join a column of the side that it
+/// looks at.
 fn join(join: Join) -> Result<Transformed<LogicalPlan>> {
-    if join.join_type != JoinType::Inner {
-        return Ok(Transformed::no(LogicalPlan::Join(join)));
-    }
-    let (above, within): (Vec<_>, Vec<_>) =
+    let (with, without): (Vec<_>, Vec<_>) =
         join.filter.clone().map(split_conjunction_owned).unwrap_or_default().into_iter().partition(has_subquery);
-    let joined = LogicalPlan::Join(Join { filter: conjunction(within), ..join });
-    let Some(predicate) = conjunction(above) else { return Ok(Transformed::no(joined)) };
-    filter(Filter::try_new(predicate, Arc::new(joined))?)
+    if join.join_type == JoinType::Inner {
+        let joined = LogicalPlan::Join(Join { filter: conjunction(without), ..join });
+        let Some(predicate) = conjunction(with) else { return Ok(Transformed::no(joined)) };
+        return filter(Filter::try_new(predicate, Arc::new(joined))?);
+    }
+    let output = join.schema.columns();
+    let (mut left, mut right, mut conditions) = (Vec::new(), Vec::new(), without);
+    for (index, part) in with.into_iter().enumerate() {
+        let place = Expr::Column(Column::from_name(column(index)));
+        let side = match (looks_at(&part, &join.left)?, looks_at(&part, &join.right)?) {
+            (_, false) => &mut left,
+            (false, true) => &mut right,
+            (true, true) => return Err(quantified::refused_join(&part)),
+        };
+        side.push(part.alias(column(index)));
+        conditions.push(place);
+    }
+    let extended = |side: &Arc<LogicalPlan>, hoisted: Vec<Expr>| {
+        if hoisted.is_empty() {
+            return Ok(Arc::clone(side));
+        }
+        let columns = side.schema().columns().into_iter().map(Expr::Column).chain(hoisted);
+        let extended = Projection::try_new(columns.collect(), Arc::clone(side))?;
+        Ok::<_, DataFusionError>(Arc::new(projection(extended)?.data))
+    };
+    let made = Join::try_new(
+        extended(&join.left, left)?,
+        extended(&join.right, right)?,
+        join.on,
+        conjunction(conditions),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    let columns = output.into_iter().map(Expr::Column).collect::<Vec<_>>();
+    LogicalPlanBuilder::from(LogicalPlan::Join(made)).project(columns)?.build().map(Transformed::yes)
+}
+
+/// True if an expression or a subquery in it names a column of a join's side.
+fn looks_at(expr: &Expr, side: &LogicalPlan) -> Result<bool> {
+    let schema = side.schema();
+    let named = |column: &Column| schema.maybe_index_of_column(column).is_some();
+    let mut found = false;
+    expr.apply(|expr| {
+        found |= match expr {
+            Expr::Column(column) => named(column),
+            Expr::ScalarSubquery(subquery)
+            | Expr::Exists(Exists { subquery, .. })
+            | Expr::InSubquery(InSubquery { subquery, .. })
+            | Expr::SetComparison(SetComparison { subquery, .. }) => subquery
+                .outer_ref_columns
+                .iter()
+                .any(|outer| matches!(outer, Expr::OuterReferenceColumn(_, column) if named(column))),
+            _ => false,
+        };
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// A node whose subqueries are columns of a projection below it. What it puts out stays.

@@ -20,7 +20,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, Diagnostic, ExprSchema, Result, ScalarValue, Span, Spans};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
-use datafusion::logical_expr::expr::{Case, Exists, InSubquery};
+use datafusion::logical_expr::expr::{Case, Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::{
     AggregateUDF, Distinct, Expr, ExprSchemable, FetchType, LogicalPlan, LogicalPlanBuilder, Operator, SkipType,
     Subquery, binary_expr, lit,
@@ -276,11 +276,55 @@ fn check(subquery: &Subquery, compared: Option<Expr>) -> Result<()> {
     let mut pull_up =
         PullUpCorrelatedExpr::new().with_exists_sub_query(compared.is_none()).with_in_predicate_opt(compared);
     let pulled = plan.as_ref().clone().rewrite(&mut pull_up);
-    if cuts || is_filtered_row(plan) || pulled.is_err() || !pull_up.can_pull_up {
+    if cuts
+        || is_filtered_row(plan)
+        || !pull_up.can_pull_up
+        || !pulled.is_ok_and(|plan| has_compared(&plan.data, &pull_up))
+    {
         let hint = "compare them in the subquery's own WHERE, outside of LIMIT, UNION and outer joins";
         return Err(refusal("this use of the outer query's columns in a subquery", hint, subquery));
     }
     Ok(())
+}
+
+/// True if what is compared with the outer query comes out of the subquery. A name given to a query inside may hide it.
+fn has_compared(plan: &LogicalPlan, pull_up: &PullUpCorrelatedExpr) -> bool {
+    let own = || pull_up.correlated_subquery_cols_map.values().flatten();
+    let compared = pull_up.join_filters.iter().flat_map(Expr::column_refs);
+    compared
+        .filter(|column| own().any(|own| own == *column))
+        .all(|column| plan.schema().fields().iter().any(|field| *field.name() == column.name))
+}
+
+/// The refusal of a subquery in an outer join's condition that looks at both sides.
+pub(super) fn refused_join(condition: &Expr) -> DataFusionError {
+    let hint = "a subquery in the condition of an outer join can look at one side of it";
+    refused("this subquery in the condition of an outer join", hint, std::iter::once(condition))
+}
+
+/// The refusal of EXISTS, IN, ANY and ALL in VALUES.
+pub(super) fn refused_values<'a>(values: impl Iterator<Item = &'a Expr>) -> DataFusionError {
+    refused("EXISTS, IN, ANY or ALL with a subquery in VALUES", "write SELECT … UNION ALL SELECT …", values)
+}
+
+fn refused<'a>(what: &str, hint: &str, mut expressions: impl Iterator<Item = &'a Expr>) -> DataFusionError {
+    let found = expressions.find_map(|expr| {
+        let mut found = None;
+        // The closure never fails.
+        let _ = expr.apply(|expr| {
+            if let Expr::ScalarSubquery(subquery)
+            | Expr::Exists(Exists { subquery, .. })
+            | Expr::InSubquery(InSubquery { subquery, .. })
+            | Expr::SetComparison(SetComparison { subquery, .. }) = expr
+            {
+                found = found.take().or_else(|| Some(subquery.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found
+    });
+    let plan = || LogicalPlan::default();
+    refusal(what, hint, &found.unwrap_or_else(|| subquery_of(plan())))
 }
 
 /// The place of the first column of the outer query in a subquery, or else of any.
