@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -106,28 +109,91 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<datafusion::error::DataFusionError> for Error {
-    fn from(error: datafusion::error::DataFusionError) -> Self {
-        use datafusion::error::DataFusionError as D;
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        use DataFusionError as D;
         let kind = match error.find_root() {
             D::NotImplemented(_) => ErrorKind::Unsupported,
             D::Plan(_) | D::SchemaError(..) | D::SQL(..) => ErrorKind::Input,
             D::ResourcesExhausted(_) => ErrorKind::Unavailable,
             D::Internal(_) => ErrorKind::Internal,
+            D::ArrowError(error, _) if !is_of_values(error) => ErrorKind::Internal,
             _ => ErrorKind::Data,
         };
         Self::new(kind, error.strip_backtrace())
     }
 }
 
-impl From<arrow::error::ArrowError> for Error {
-    fn from(error: arrow::error::ArrowError) -> Self {
-        Self::new(ErrorKind::Data, error.to_string())
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        let kind = if is_of_values(&error) { ErrorKind::Data } else { ErrorKind::Internal };
+        Self::new(kind, error.to_string())
     }
 }
 
-impl From<Error> for datafusion::error::DataFusionError {
+/// True if Arrow says something of values, and not of how it was called: columns that do not fit their schema, lengths that
+/// differ, a batch without a row count. Of invalid arguments it says both, and only the words tell.
+pub(crate) fn is_of_values(error: &ArrowError) -> bool {
+    const OF_VALUES: [&str; 9] = [
+        "too large to store",
+        "too small to store",
+        "decimal format",
+        "Cannot convert",
+        "Cannot parse",
+        "Can't cast",
+        "Cannot cast",
+        "overflow",
+        "out of range",
+    ];
+    match error {
+        ArrowError::SchemaError(_) => false,
+        ArrowError::ComputeError(message) => !message.contains("different length"),
+        ArrowError::InvalidArgumentError(message) => {
+            let message = message.to_ascii_lowercase();
+            OF_VALUES.iter().any(|words| message.contains(&words.to_ascii_lowercase()))
+        }
+        _ => true,
+    }
+}
+
+impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         Self::External(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Decimal128Array, Int64Array, RecordBatch};
+    use arrow::compute::{CastOptions, cast_with_options};
+    use arrow::datatypes::{DataType, Schema};
+
+    use super::*;
+
+    #[test]
+    fn what_arrow_says_of_a_batch_is_a_bug_of_ours() {
+        let no_count = RecordBatch::try_new(Arc::new(Schema::empty()), vec![]).expect_err("no rows are known");
+        assert_eq!(Error::from(no_count).kind(), ErrorKind::Internal);
+        let no_count = RecordBatch::try_new(Arc::new(Schema::empty()), vec![]).expect_err("no rows are known");
+        assert_eq!(Error::from(DataFusionError::from(no_count)).kind(), ErrorKind::Internal);
+        let short = arrow::compute::kernels::numeric::add(&Int64Array::from(vec![1]), &Int64Array::from(vec![1, 2]));
+        assert_eq!(Error::from(short.expect_err("lengths differ")).kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn what_arrow_says_of_values_is_of_the_data() {
+        let failing = CastOptions { safe: false, ..CastOptions::default() };
+        let large = Decimal128Array::from(vec![123_456]).with_precision_and_scale(6, 0).expect("it fits");
+        let large = cast_with_options(&large, &DataType::Decimal128(3, 0), &failing).expect_err("too large");
+        assert_eq!(Error::from(large).kind(), ErrorKind::Data);
+        let text = arrow::array::StringArray::from(vec!["x1"]);
+        for to in [DataType::Int64, DataType::Decimal128(5, 2), DataType::Date32] {
+            let unread = cast_with_options(&text, &to, &failing).expect_err("no such value");
+            assert_eq!(Error::from(unread).kind(), ErrorKind::Data, "{to}");
+        }
+        let zero = arrow::compute::kernels::numeric::div(&Int64Array::from(vec![1]), &Int64Array::from(vec![0]));
+        assert_eq!(Error::from(zero.expect_err("division by zero")).kind(), ErrorKind::Data);
     }
 }

@@ -14,7 +14,7 @@ use datafusion::error::DataFusionError;
 use parking_lot::Mutex;
 
 use crate::delta::{Delta, WEIGHT_COLUMN, Weights};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_of_values};
 
 /// Columns of `<view>_errors`, all text: the operator that left the row out, the expression, SQLSTATE and message of its
 /// failure, and the row as JSON.
@@ -113,7 +113,7 @@ pub fn is_of_a_row(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::Execution(_) => true,
         DataFusionError::ArrowError(error, _) => {
-            !matches!(error.as_ref(), A::MemoryError(_) | A::NotYetImplemented(_) | A::SchemaError(_))
+            !matches!(error.as_ref(), A::MemoryError(_) | A::NotYetImplemented(_)) && is_of_values(error)
         }
         DataFusionError::External(error) => {
             error.downcast_ref::<Error>().is_none_or(|error| error.kind() == ErrorKind::Data)

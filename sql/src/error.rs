@@ -30,6 +30,7 @@ impl SqlState {
     pub const WRONG_OBJECT_TYPE: Self = Self("42809");
     pub const INDETERMINATE_DATATYPE: Self = Self("42P18");
     pub const INVALID_PARAMETER_VALUE: Self = Self("22023");
+    pub const NULL_VALUE_NOT_ALLOWED: Self = Self("22004");
     pub const INVALID_ESCAPE_SEQUENCE: Self = Self("22025");
     pub const INVALID_TEXT_REPRESENTATION: Self = Self("22P02");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self("22003");

@@ -23,6 +23,7 @@ pub mod rename;
 pub mod stack;
 pub mod state_budget;
 pub mod statement;
+mod subquery_rules;
 pub mod types;
 pub mod window;
 pub mod write;

@@ -85,6 +85,17 @@ const DECIMALS: [&str; 3] = ["d", "d * 2", "round(d, 1)"];
 const FLOATS: [&str; 5] = ["f", "f * 2", "f * -1", "f * v", "coalesce(f, 1.5::double precision)"];
 const TIMES: [&str; 3] = ["ts", "date_trunc('minute', ts)", "ts + INTERVAL '1 hour'"];
 const OTHERS: [&str; 4] = ["b", "day", "day + INTERVAL '1 day'", "b AND v > 0"];
+/// Subqueries as values, of rows of `s`: with NULLs on either side, none found, and conditions of every kind.
+const SUBQUERIES: [&str; 8] = [
+    "EXISTS (SELECT 1 FROM s AS i WHERE i.k = s.k AND i.v > s.v)",
+    "NOT EXISTS (SELECT 1 FROM s AS i WHERE i.g = s.g AND NOT i.b)",
+    "EXISTS (SELECT 1 FROM s AS i WHERE i.v = 2)",
+    "v IN (SELECT i.k FROM s AS i)",
+    "v NOT IN (SELECT i.v FROM s AS i WHERE i.k = s.k AND i.b)",
+    "v > ALL (SELECT i.v FROM s AS i WHERE i.g = s.g AND i.k <> s.k)",
+    "k < ANY (SELECT i.v FROM s AS i)",
+    "CASE WHEN v = ANY (SELECT i.k FROM s AS i WHERE i.b) THEN 'in' WHEN v <> ALL (SELECT i.k FROM s AS i WHERE i.b) THEN 'out' END",
+];
 pub(super) const PREDICATES: [&str; 9] = [
     "v > 0",
     "g = 'a'",
@@ -305,6 +316,8 @@ impl Rows {
             items.push("window_end".into());
         } else if rng.random_range(0..4) == 0 {
             items.push("unnest(tags) AS tag".into());
+        } else if rng.random_range(0..3) == 0 {
+            items.push(format!("{} AS found", pick(rng, &SUBQUERIES)));
         }
         Self { items, from, filter: maybe(rng, &PREDICATES) }
     }

@@ -18,6 +18,8 @@ mod parameters;
 mod rewrite;
 mod row;
 mod settle;
+mod subquery;
+pub(crate) mod values;
 
 pub use rewrite::{visible, visible_text};
 
@@ -46,6 +48,7 @@ use crate::diagnosis::{self, Text};
 use crate::guard;
 use crate::parser::parse_query;
 use crate::stack::on_big_stack;
+use crate::subquery_rules::{CorrelatedNotIn, MarkSubqueries};
 use crate::window::keyed;
 use crate::{SqlError, SqlState};
 
@@ -194,7 +197,7 @@ impl<'a> Binder<'a> {
             }
             plan = self::plan(&context, query, parameters.clone())?;
         }
-        let plan = settle::settle(plan)?;
+        let plan = settle::settle(subquery::place(plan)?)?;
         if self.strict {
             comparison::check(&plan)?;
         }
@@ -326,10 +329,15 @@ impl OptimizerConfig for At<'_> {
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The state's optimizer, taught to put conditions that cannot fail first before it shares what expressions have in common.
+/// The state's optimizer, taught to put conditions that cannot fail first before it shares what expressions have in common,
+/// and to make joins of EXISTS in projections.
 fn optimizer(state: &SessionState) -> Optimizer {
     let mut rules = state.optimizer().rules.clone();
     let shared = rules.iter().position(|rule| rule.name() == "common_sub_expression_eliminate");
     rules.insert(shared.unwrap_or(rules.len()), Arc::new(guard::InfallibleFirst));
+    let joins = rules.iter().position(|rule| rule.name() == "decorrelate_predicate_subquery");
+    let joins = joins.unwrap_or(0);
+    rules.insert(joins, Arc::new(MarkSubqueries));
+    rules.insert(joins + 2, Arc::new(CorrelatedNotIn));
     Optimizer::with_rules(rules)
 }

@@ -1,7 +1,8 @@
 //! What an unnamed output column is called, as Postgres decides it (`FigureColname` in its parser).
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, SelectItem, SetExpr, Subscript, TrimWhereField, TypedString, Value,
+    AccessExpr, CastKind, DataType, Expr, Ident, SelectItem, SetExpr, Subscript, TableAlias, TableAliasColumnDef,
+    TableFactor, TrimWhereField, TypedString, Value,
 };
 
 use crate::parser::fold;
@@ -11,6 +12,38 @@ use crate::parser::fold;
 pub(crate) fn column_name(expr: &Expr) -> Option<String> {
     figure(expr).map(|(name, _)| name)
 }
+
+/// Names the one column of a function in FROM that gives values: by its alias, or else by the function's name.
+pub(super) fn name_function_in_from(factor: &mut TableFactor) {
+    let (function, alias) = match factor {
+        TableFactor::Table { name, alias, args: Some(_), .. } => {
+            let [part] = name.0.as_slice() else { return };
+            let Some(function) = part.as_ident().map(fold) else { return };
+            if !SERIES.contains(&function.as_str()) {
+                return;
+            }
+            (function, alias)
+        }
+        TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality: false, .. }
+            if array_exprs.len() == 1 =>
+        {
+            ("unnest".to_owned(), alias)
+        }
+        _ => return,
+    };
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', function),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
+}
+
+/// Functions of FROM that give values.
+const SERIES: [&str; 2] = ["generate_series", "range"];
 
 /// How much a name says: a cast or CASE gives way to what is inside, anything else does not.
 #[derive(PartialEq)]

@@ -4,6 +4,7 @@
 //! - rows that tie in the ORDER BY of a window or of a LIMIT are ordered by the other columns ([`ties`]),
 //! - DISTINCT ON takes whole rows, the first of each group ([`distinct_on`]),
 //! - INTERSECT ALL and EXCEPT ALL count rows ([`multiset`]),
+//! - aggregates over frames that rows leave are able to let them ([`sliding`]),
 //! - grouping sets are the GROUP BYs of their sets beside each other ([`grouping_sets`]).
 //!
 //! A view's plan and the same SELECT run by hand both come through here, so they agree.
@@ -16,8 +17,11 @@ mod ties;
 pub(crate) use ties::ORDER;
 
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Distinct, LogicalPlan};
+
+use crate::functions::sliding;
 
 /// Gives a typed plan one answer.
 ///
@@ -30,7 +34,18 @@ pub(super) fn give(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
         LogicalPlan::Limit(limit) => ties::of_limit(limit),
         LogicalPlan::Aggregate(aggregate) => grouping_sets::expand(aggregate),
         LogicalPlan::Join(join) => multiset::counted(join),
+        LogicalPlan::Window(_) => sliding_aggregates(node),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(settled.data)
+}
+
+/// Window functions that can follow their frames.
+fn sliding_aggregates(window: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let names = NamePreserver::new(&window);
+    window.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let made = expr.transform_up(|expr| Ok(sliding::retractable(expr)))?;
+        Ok(if made.transformed { made.update_data(|expr| name.restore(expr)) } else { made })
+    })
 }

@@ -4,6 +4,7 @@
 //! - Beside a real or double, numbers of every other type become double precision. DataFusion makes the double a numeric
 //!   in comparisons, which NaN and large values do not survive.
 //! - Intervals are compared by length, not field by field.
+//! - A date and an interval make a timestamp, not a date.
 //!
 //! DataFusion's planner asks here while types are still open ([`Operators`]); [`super::settle`] asks again where a type
 //! has changed since.
@@ -16,6 +17,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::literal;
 use crate::functions::interval;
+use crate::types::timestamp;
 
 /// Puts the sides of every operator of a query right.
 #[derive(Debug)]
@@ -81,10 +83,18 @@ pub(crate) fn pair(operator: Operator, left: Expr, right: Expr, schema: &dyn Exp
     };
     // The right side is the short one of a chain, and often enough to tell.
     let Ok(right_type) = right.get_type(schema) else { return Ok((left, right)) };
-    if !is_inexact(&right_type) && !right_type.is_numeric() && !is_interval(&right_type) {
+    let is_date = right_type == DataType::Date32;
+    if !is_inexact(&right_type) && !right_type.is_numeric() && !is_interval(&right_type) && !is_date {
         return Ok((left, right));
     }
     let Ok(left_type) = left.get_type(schema) else { return Ok((left, right)) };
+    match operator {
+        Operator::Plus | Operator::Minus if left_type == DataType::Date32 && is_interval(&right_type) => {
+            return Ok((cast(left, timestamp()), right));
+        }
+        Operator::Plus if is_interval(&left_type) && is_date => return Ok((left, cast(right, timestamp()))),
+        _ => {}
+    }
     if calls_for_double(&left_type, &right_type) {
         return Ok((as_double(left, &left_type), as_double(right, &right_type)));
     }

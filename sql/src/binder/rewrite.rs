@@ -3,9 +3,11 @@
 //! - Output columns get the names Postgres gives them ([`super::names`]). DataFusion wants the names of one list to
 //!   differ; a name used before gets a suffix that starts with [`HIDDEN`], which no query can write and
 //!   [`visible`] takes off again.
+//! - The column of a function in FROM has the name of its alias, or else of the function.
 //! - `FETCH FIRST n ROWS ONLY` is LIMIT.
 //! - Interval literals are read as Postgres reads them ([`crate::interval`]).
-//! - `pg_catalog.f(…)` is `f(…)`; `every`, `mod` and `localtimestamp` are what they stand for.
+//! - `pg_catalog.f(…)` is `f(…)`; `every`, `mod`, `variance`, `ceiling`, `age(time)` and `localtimestamp` are what they
+//!   stand for.
 //! - A cast to text writes values as Postgres does ([`crate::functions::text`]), one to bytea reads them so
 //!   ([`crate::functions::bytea`]).
 //! - A number's exponent is worked in, or makes it double precision if numeric cannot hold it.
@@ -14,6 +16,7 @@
 //! - Rows are compared field by field ([`super::row`]), and `SIMILAR TO` becomes a regular expression ([`crate::functions::similar`]).
 //! - `EXTRACT` and `date_part` of seconds have their fraction.
 //! - ASOF joins and joins FOR SYSTEM_TIME AS OF become joins whose condition on time is marked ([`crate::asof`]).
+//! - Values of VALUES are told from the casts that planning puts around them ([`super::values`]).
 //! - Windows in GROUP BY become columns of FROM ([`crate::window::group`]).
 
 use std::ops::ControlFlow;
@@ -21,16 +24,17 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval as SqlInterval, LimitClause, ObjectName,
-    Query, Select, SelectItem, SetExpr, Spanned, TimezoneInfo, Value, ValueWithSpan, VisitMut, VisitorMut,
+    Query, Select, SelectItem, SetExpr, Spanned, TableFactor, TimezoneInfo, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::literal::Decimal;
-use super::{Relations, UNNAMED, names, row};
+use super::{Relations, UNNAMED, names, row, values};
 use crate::SqlError;
 use crate::asof::syntax as asof;
 use crate::error::Located;
 use crate::functions;
+use crate::functions::json_build::Json;
 use crate::interval::Interval;
 use crate::parser::fold;
 use crate::window::group;
@@ -91,7 +95,11 @@ impl VisitorMut for Rewriter<'_> {
         self.depth += 1;
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.ctes.extend(ctes.map(|cte| (self.depth, fold(&cte.alias.name))));
-        for_each_select(&mut query.body, &mut |select| name_columns(select, top, beside_wildcards));
+        for_each_body(&mut query.body, &mut |body| match body {
+            SetExpr::Select(select) => name_columns(select, top, beside_wildcards),
+            SetExpr::Values(list) => values::wrap(list),
+            _ => {}
+        });
         match fetch_to_limit(query) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -120,6 +128,11 @@ impl VisitorMut for Rewriter<'_> {
         }
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Located> {
+        names::name_function_in_from(factor);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Located> {
         match replacement(expr) {
             Ok(None) => ControlFlow::Continue(()),
@@ -132,14 +145,22 @@ impl VisitorMut for Rewriter<'_> {
     }
 }
 
-/// Calls `each` on every SELECT among a query's set operations, without recursion.
+/// Calls `each` on every SELECT among a query's set operations.
 fn for_each_select(body: &mut SetExpr, each: &mut impl FnMut(&mut Select)) {
+    for_each_body(body, &mut |body| {
+        if let SetExpr::Select(select) = body {
+            each(select);
+        }
+    });
+}
+
+/// Calls `each` on everything among a query's set operations, without recursion.
+fn for_each_body(body: &mut SetExpr, each: &mut impl FnMut(&mut SetExpr)) {
     let mut bodies = vec![body];
     while let Some(body) = bodies.pop() {
         match body {
             SetExpr::SetOperation { left, right, .. } => bodies.extend([right.as_mut(), left.as_mut()]),
-            SetExpr::Select(select) => each(select),
-            _ => {}
+            other => each(other),
         }
     }
 }
@@ -261,6 +282,9 @@ fn fraction(field: &str) -> Option<(&'static str, &'static str, i64)> {
 
 /// `EXTRACT` of a field that has a fraction, which is numeric; DataFusion's is an integer.
 fn fraction_of(field: &DateTimeField, expr: &Expr) -> Option<Expr> {
+    if *field == DateTimeField::Epoch {
+        return Some(call(functions::fields::Epoch::NAME, vec![expr.clone()]));
+    }
     let (_, unit, scale) = fraction(&field.to_string().to_ascii_lowercase())?;
     let product = Expr::BinaryOp {
         left: Box::new(microseconds(expr)),
@@ -286,6 +310,15 @@ fn microseconds(time: &Expr) -> Expr {
 /// `date_part` of a field that has a fraction, which is double precision; DataFusion's is an integer.
 fn fraction_of_part(field: &Expr, time: &Expr) -> Option<Expr> {
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(field), .. }) = field else { return None };
+    if field.eq_ignore_ascii_case("epoch") {
+        return Some(Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(call(functions::fields::Epoch::NAME, vec![time.clone()])),
+            data_type: DataType::DoublePrecision,
+            array: false,
+            format: None,
+        });
+    }
     let (units, _, _) = fraction(&field.to_ascii_lowercase())?;
     let double = Expr::Cast {
         kind: CastKind::Cast,
@@ -393,6 +426,21 @@ fn function(function: &mut Function) -> Option<Expr> {
             function.name = ObjectName::from(vec![Ident::new("bool_and")]);
             None
         }
+        ("variance", _) => {
+            function.name = ObjectName::from(vec![Ident::new("var_samp")]);
+            None
+        }
+        ("ceiling", _) => {
+            function.name = ObjectName::from(vec![Ident::new("ceil")]);
+            None
+        }
+        ("age", FunctionArguments::List(list)) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(birth))] => {
+                Some(call("age", vec![call("current_date", Vec::new()), birth.clone()]))
+            }
+            _ => None,
+        },
+        ("json_agg" | "json_object_agg", _) => json_aggregate(function, &name),
         ("date_trunc", FunctionArguments::List(list)) if list.args.len() == 3 => {
             function.name = ObjectName::from(vec![Ident::new(functions::date_trunc_in_zone::NAME)]);
             None
@@ -422,6 +470,29 @@ fn function(function: &mut Function) -> Option<Expr> {
         }),
         _ => None,
     }
+}
+
+/// An aggregate of JSON as what puts together an `array_agg` of its parts.
+fn json_aggregate(function: &Function, name: &str) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let arguments: Vec<Expr> = list
+        .args
+        .iter()
+        .filter_map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect();
+    let (part, whole) = match (name, arguments.len()) {
+        ("json_agg", 1) => (Json::Of, Json::ArrayOf),
+        ("json_object_agg", 2) => (Json::Member, Json::ObjectOf),
+        _ => return None,
+    };
+    let mut parts = function.clone();
+    parts.name = ObjectName::from(vec![Ident::new("array_agg")]);
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(call(part.name(), arguments)))];
+    parts.args = FunctionArguments::List(FunctionArgumentList { args, ..list.clone() });
+    Some(call(whole.name(), vec![Expr::Function(parts)]))
 }
 
 fn number(digits: &str) -> Expr {

@@ -3,25 +3,32 @@
 //! In: a plan whose types are not coerced yet. Out: the same plan, where
 //! - a literal that is cast is read as Postgres reads it, and is an error now and not when a row comes;
 //! - the alternatives of CASE, coalesce, nullif, greatest, least, IN and BETWEEN meet as the sides of an operator do
-//!   ([`super::operator`]), and so do the columns of a UNION;
-//! - a fraction cast to an integer is rounded, not cut, and the type of what is rounded to some places is settled;
-//! - a field of a difference of times is the field of an interval of days and a time.
+//!   ([`super::operator`]), and so do the elements of an array and the columns of a UNION, INTERSECT,
+//!   EXCEPT and VALUES;
+//! - a fraction cast to an integer is rounded, not cut, and the type of what is rounded or cut to some places is settled;
+//! - a field of a difference of times is the field of an interval of days and a time, and an interval's seconds have their fraction.
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Union, binary_expr, cast,
+    BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Union,
+    binary_expr, cast,
 };
 
 use super::literal;
+use super::one_answer::multiset::is_set_operation;
 use super::operator::{as_double, calls_for_double, concerns, pair, read};
-use crate::functions::{bytea, interval, round};
+use super::values;
+use crate::functions::{bytea, fields, interval, round};
+
+/// The names of the field that is the seconds in microseconds.
+const MICROSECONDS: [&str; 2] = ["microsecond", "microseconds"];
 
 /// Settles every type of a plan.
 ///
@@ -33,6 +40,9 @@ pub(crate) fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
         if let LogicalPlan::TableScan(_) = node {
             return Ok(Transformed::no(node));
         }
+        let node = values::meet(node)?;
+        changed |= node.transformed;
+        let node = node.data;
         let schema = merge_schema(&node.inputs());
         let names = NamePreserver::new(&node);
         let again = changed;
@@ -45,7 +55,7 @@ pub(crate) fn settle(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(if settled.transformed { settled.update_data(|expr| name.restore(expr)) } else { settled })
         })?;
         changed |= node.transformed;
-        let node = union(node)?;
+        let node = union(node)?.transform_data(set_operation)?;
         changed |= node.transformed;
         if changed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
     })?;
@@ -65,7 +75,8 @@ fn is_concerned(expr: &Expr, again: bool) -> bool {
     match expr {
         Expr::Cast(cast) => casts_literal(cast) || cast.field.data_type().is_integer(),
         Expr::ScalarFunction(call) => {
-            meets(call) || matches!(call.func.name(), bytea::NAME | "date_part" | round::NAME)
+            meets(call)
+                || matches!(call.func.name(), bytea::NAME | "date_part" | round::NAME | "ceil" | "floor" | "trunc")
         }
         Expr::Case(_) | Expr::InList(_) | Expr::Between(_) => true,
         Expr::BinaryExpr(binary) => again && concerns(binary.op),
@@ -80,7 +91,7 @@ fn casts_literal(cast: &Cast) -> bool {
 
 /// True for the functions whose arguments become one type.
 fn meets(call: &ScalarFunction) -> bool {
-    matches!(call.func.name(), "coalesce" | "nullif" | "greatest" | "least")
+    matches!(call.func.name(), "coalesce" | "nullif" | "greatest" | "least" | "make_array")
 }
 
 fn expression(expr: Expr, schema: &DFSchema, again: bool) -> Result<Transformed<Expr>> {
@@ -141,15 +152,43 @@ fn function(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<E
         call.func = Arc::new(ScalarUDF::from(round::Round::settled(places)));
         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
+    if matches!(call.func.name(), "ceil" | "floor" | "trunc") {
+        return Ok(scaled(call, schema));
+    }
     if call.func.name() == "date_part"
-        && let [_, of] = call.args.as_mut_slice()
-        && let Ok(DataType::Duration(_)) = of.get_type(schema)
+        && let [field, of] = call.args.as_mut_slice()
+        && let Ok(of_type @ (DataType::Duration(_) | DataType::Interval(_))) = of.get_type(schema)
     {
-        let length = std::mem::take(of);
-        *of = ScalarUDF::from(interval::LengthInterval::default()).call(vec![length]);
+        if let DataType::Duration(_) = of_type {
+            let length = std::mem::take(of);
+            *of = ScalarUDF::from(interval::LengthInterval::default()).call(vec![length]);
+        }
+        if literal::untyped(field).is_some_and(|field| MICROSECONDS.contains(&field.to_ascii_lowercase().as_str())) {
+            let seconds = ScalarUDF::from(fields::IntervalSeconds::default());
+            return Ok(Transformed::yes(seconds.call(vec![std::mem::take(of)])));
+        }
         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
     Ok(Transformed::no(Expr::ScalarFunction(call)))
+}
+
+/// `ceil`, `floor` and `trunc` of a numeric, whose answer has no more places than it may need.
+fn scaled(call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
+    let Some(Ok(DataType::Decimal128(digits, scale @ 1..))) = call.args.first().map(|value| value.get_type(schema))
+    else {
+        return Transformed::no(Expr::ScalarFunction(call));
+    };
+    let places = match call.args.get(1) {
+        None => Some(0),
+        Some(places) => round::constant(places).map(|places| places.clamp(0, i32::from(scale))),
+    };
+    let Some(places) = places.and_then(|places| i8::try_from(places).ok()) else {
+        return Transformed::no(Expr::ScalarFunction(call));
+    };
+    // One digit more before the point, for 9.5.
+    let digits = i16::from(digits) - i16::from(scale) + i16::from(places) + 1;
+    let digits = u8::try_from(digits).unwrap_or(DECIMAL128_MAX_PRECISION).min(DECIMAL128_MAX_PRECISION);
+    Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(digits, places)))
 }
 
 fn case(case: Case, schema: &DFSchema) -> Result<Expr> {
@@ -172,7 +211,7 @@ fn case(case: Case, schema: &DFSchema) -> Result<Expr> {
 }
 
 /// Expressions of which one is the result: literals take the type of the others, and numbers beside a double become one.
-fn alternatives(expressions: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+pub(super) fn alternatives(expressions: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
     let types: Vec<Option<DataType>> = expressions
         .iter()
         .map(|expr| if literal::untyped(expr).is_some() { None } else { expr.get_type(schema).ok() })
@@ -244,19 +283,53 @@ fn union(node: Transformed<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
     }
     let LogicalPlan::Union(mut union) = node.data else { return Ok(Transformed::no(node.data)) };
     for input in &mut union.inputs {
-        let columns = input.schema().columns().into_iter().zip(&doubles).map(|(column, double)| {
-            let name = column.name.clone();
-            let relation = column.relation.clone();
-            match double {
-                true => cast(Expr::Column(column), DataType::Float64).alias_qualified(relation, name),
-                false => Expr::Column(column),
-            }
-        });
-        let projected =
-            LogicalPlanBuilder::from(input.as_ref().clone()).project(columns.collect::<Vec<_>>())?.build()?;
-        *input = Arc::new(projected);
+        *input = Arc::new(with_doubles(input, &doubles)?);
     }
     Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)))
+}
+
+/// A plan with some of its columns as double precision.
+fn with_doubles(plan: &LogicalPlan, doubles: &[bool]) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns().into_iter().zip(doubles).map(|(column, double)| {
+        let name = column.name.clone();
+        let relation = column.relation.clone();
+        match double {
+            true => cast(Expr::Column(column), DataType::Float64).alias_qualified(relation, name),
+            false => Expr::Column(column),
+        }
+    });
+    LogicalPlanBuilder::from(plan.clone()).project(columns.collect::<Vec<_>>())?.build()
+}
+
+/// Columns of an INTERSECT or EXCEPT, which is a join by all of them, likewise.
+fn set_operation(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Join(join) = &plan else { return Ok(Transformed::no(plan)) };
+    let types = |plan: &LogicalPlan| -> Vec<DataType> {
+        plan.schema().fields().iter().map(|field| field.data_type().clone()).collect()
+    };
+    let (lefts, rights) = (types(&join.left), types(&join.right));
+    let doubles: Vec<bool> = lefts.iter().zip(&rights).map(|(left, right)| calls_for_double(left, right)).collect();
+    if !is_set_operation(join) || lefts.len() != rights.len() || !doubles.contains(&true) {
+        return Ok(Transformed::no(plan));
+    }
+    let left = match join.left.as_ref() {
+        LogicalPlan::Distinct(Distinct::All(rows)) => {
+            LogicalPlan::Distinct(Distinct::All(Arc::new(with_doubles(rows, &doubles)?)))
+        }
+        rows => with_doubles(rows, &doubles)?,
+    };
+    let right = with_doubles(&join.right, &doubles)?;
+    let made = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        join.on.clone(),
+        join.filter.clone(),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(Transformed::yes(LogicalPlan::Join(made)))
 }
 
 #[cfg(test)]

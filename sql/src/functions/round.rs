@@ -51,7 +51,8 @@ impl Round {
     }
 }
 
-fn constant(expr: &Expr) -> Option<i32> {
+/// The constant integer that an expression is.
+pub(crate) fn constant(expr: &Expr) -> Option<i32> {
     match expr {
         Expr::Literal(value, _) => match value.cast_to(&DataType::Int32) {
             Ok(ScalarValue::Int32(places)) if value.data_type().is_integer() => places,

@@ -74,30 +74,31 @@ impl ScalarUDFImpl for Text {
         let [value] = args.args.as_slice() else {
             return exec_err!("{NAME} takes one value");
         };
-        let values = value.to_array(args.number_rows)?;
-        let texts = match values.data_type() {
-            DataType::Float64 => write_all(values.as_primitive::<Float64Type>(), |text, v| float(text, v, 15)),
-            DataType::Float32 => write_all(values.as_primitive::<Float32Type>(), float32),
-            DataType::Timestamp(_, zone) => {
-                let zone = zone.clone();
-                let micros = cast(&values, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?;
-                write_all(micros.as_primitive::<TimestampMicrosecondType>(), |text, v| {
-                    timestamp(text, v, zone.is_some())
-                })
-            }
-            DataType::Duration(_) => {
-                let lengths = cast(&values, &LENGTH)?;
-                write_all(lengths.as_primitive::<DurationMicrosecondType>(), |text, v| interval(text, from_length(v)))
-            }
-            DataType::Interval(_) => {
-                let intervals = cast(&values, &DataType::Interval(IntervalUnit::MonthDayNano))?;
-                write_all(intervals.as_primitive::<IntervalMonthDayNanoType>(), interval)
-            }
-            of if of.is_binary() => hexadecimal(&values)?,
-            _ => cast(&values, &DataType::Utf8View)?,
-        };
-        Ok(ColumnarValue::Array(texts))
+        Ok(ColumnarValue::Array(written(&value.to_array(args.number_rows)?)?))
     }
+}
+
+/// Values as text; what Arrow writes as Postgres does may keep another type of text.
+pub(super) fn written(values: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Float64 => write_all(values.as_primitive::<Float64Type>(), |text, v| float(text, v, 15)),
+        DataType::Float32 => write_all(values.as_primitive::<Float32Type>(), float32),
+        DataType::Timestamp(_, zone) => {
+            let zone = zone.clone();
+            let micros = cast(values, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?;
+            write_all(micros.as_primitive::<TimestampMicrosecondType>(), |text, v| timestamp(text, v, zone.is_some()))
+        }
+        DataType::Duration(_) => {
+            let lengths = cast(values, &LENGTH)?;
+            write_all(lengths.as_primitive::<DurationMicrosecondType>(), |text, v| interval(text, from_length(v)))
+        }
+        DataType::Interval(_) => {
+            let intervals = cast(values, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+            write_all(intervals.as_primitive::<IntervalMonthDayNanoType>(), interval)
+        }
+        of if of.is_binary() => hexadecimal(values)?,
+        _ => cast(values, &DataType::Utf8View)?,
+    })
 }
 
 fn is_special(data_type: &DataType) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! Read: `YYYY YYY YY Y Y,YYY IYYY CC Q MM MON MONTH WW IW W DDD DD D ID DY DAY HH HH12 HH24 MI SS SSSS MS US FF1…FF6 AM PM J
 //! TZ TZH TZM OF`, the prefix `FM`, the suffix `TH`, and text in double quotes. Names follow the pattern's case. Anything
-//! else stands for itself, as in Postgres.
+//! else stands for itself, as in Postgres. Numbers have pictures of their own ([`super::number_picture`]).
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use chrono::{DateTime, Datelike, NaiveDateTime, Timelike};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
+use super::number_picture;
 use crate::types;
 
 /// The function's name.
@@ -61,7 +62,10 @@ impl ScalarUDFImpl for ToChar {
         let time = match arguments {
             [DataType::Timestamp(_, None) | DataType::Date32 | DataType::Null, _] => types::timestamp(),
             [DataType::Timestamp(_, Some(_)), _] => types::timestamptz(),
-            [other, _] => return plan_err!("Function '{NAME}' expects a time but received {other}"),
+            [number @ DataType::Decimal128(..), _] => number.clone(),
+            [number, _] if number.is_integer() => DataType::Decimal128(20, 0),
+            [number, _] if number.is_floating() => DataType::Float64,
+            [other, _] => return plan_err!("Function '{NAME}' expects a time or a number but received {other}"),
             _ => return plan_err!("Function '{NAME}' expects 2 arguments but received {}", arguments.len()),
         };
         Ok(vec![time, DataType::Utf8View])
@@ -73,8 +77,14 @@ impl ScalarUDFImpl for ToChar {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [time, pattern] = args.args.as_slice() else {
-            return exec_err!("{NAME} takes a time and a pattern");
+            return exec_err!("{NAME} takes a time or a number, and a pattern");
         };
+        if time.data_type().is_numeric() {
+            let values = time.to_array(args.number_rows)?;
+            let pictures = pattern.to_array(args.number_rows)?;
+            let mut texts = number_picture::write_all(&values, pictures.as_string_view())?;
+            return Ok(ColumnarValue::Array(Arc::new(texts.finish())));
+        }
         let DataType::Timestamp(_, zone) = time.data_type() else {
             return exec_err!("{NAME} needs a timestamp");
         };

@@ -1,6 +1,7 @@
 //! What has to be done before the optimiser runs.
 //!
 //! - Constants whose arithmetic leaves its type are kept from it: it would fold them into something else.
+//! - Casts that can fail are kept below comparisons ([`super::casts`]).
 //! - What an aggregate with a FILTER is given is guarded by it: the optimiser would compute it below, on every row, where two
 //!   aggregates are given the same.
 
@@ -11,7 +12,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
-use super::{can_fail, checked_integer};
+use super::{can_fail, casts, checked_integer};
 use crate::functions::integer;
 
 /// How deep constants are looked at within constants.
@@ -28,7 +29,7 @@ pub(crate) fn before_optimizing(plan: LogicalPlan) -> Result<LogicalPlan> {
         let mut schema = None;
         let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
         let node = node.map_expressions(|expr| {
-            if !expr.exists(|expr| Ok(overflows(expr) || is_filtered(expr)))? {
+            if !expr.exists(|expr| Ok(overflows(expr) || is_filtered(expr) || casts::compares_cast(expr)))? {
                 return Ok(Transformed::no(expr));
             }
             let schema = schema.get_or_insert_with(|| merge_schema(&inputs.iter().collect::<Vec<_>>()));
@@ -57,6 +58,7 @@ fn ready(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let call = Expr::AggregateFunction(AggregateFunction { func, params });
             Ok(if guarded { Transformed::yes(call) } else { Transformed::no(call) })
         }
+        other if casts::compares_cast(&other) => casts::kept(other, schema),
         other => Ok(Transformed::no(other)),
     }
 }

@@ -6,7 +6,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 
 /// Functions that have a value for every argument. What is missing here is merely taken for one that may fail.
-const INFALLIBLE: [&str; 28] = [
+const INFALLIBLE: [&str; 30] = [
     "bit_length",
     "btrim",
     "ceil",
@@ -17,9 +17,11 @@ const INFALLIBLE: [&str; 28] = [
     "concat_ws",
     "date_part",
     "ends_with",
+    "epoch",
     "floor",
     "get_field",
     "greatest",
+    "interval_seconds",
     "least",
     "length",
     "lower",

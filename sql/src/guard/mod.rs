@@ -8,6 +8,7 @@
 //! In: expressions with settled types. Out: the same values, or Postgres' errors.
 
 mod before;
+mod casts;
 mod fallible;
 mod order;
 mod sums;

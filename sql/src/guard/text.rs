@@ -5,6 +5,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
+use super::casts::CheckedCast;
 use super::fallible::always_fits;
 use crate::types::display_type;
 
@@ -18,21 +19,21 @@ pub(crate) fn text(expr: &Expr, schema: &DFSchema) -> String {
             let (inner, to) = (&cast.expr, cast.field.data_type());
             // What was worded has no type any more; the casts of constants are folded by now.
             match inner.get_type(schema) {
-                Ok(from) if !always_fits(&from, to) => {
-                    let shown = if matches!(inner.as_ref(), Expr::BinaryExpr(_)) {
-                        format!("({inner})")
-                    } else {
-                        inner.to_string()
-                    };
-                    named(format!("{shown}::{}", display_type(to)))
-                }
+                Ok(from) if !always_fits(&from, to) => named(format!("{}::{}", operand(inner), display_type(to))),
                 Ok(_) => Ok(Transformed::yes(inner.as_ref().clone())),
                 Err(_) => named(format!("({inner})::{}", display_type(to))),
             }
         }
-        _ => Ok(Transformed::no(expr)),
+        _ => match CheckedCast::of(&expr) {
+            Some((cast, inner)) => named(format!("{}::{}", operand(inner), display_type(&cast.to))),
+            None => Ok(Transformed::no(expr)),
+        },
     });
     worded.map_or_else(|_| expr.to_string(), |worded| worded.data.to_string())
+}
+
+fn operand(expr: &Expr) -> String {
+    if matches!(expr, Expr::BinaryExpr(_)) { format!("({expr})") } else { expr.to_string() }
 }
 
 fn constant(value: &ScalarValue) -> String {

@@ -27,10 +27,10 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule
 
 use super::clock;
 use super::over::orders_rows;
-use super::subquery::CorrelatedNotIn;
 use crate::error::SqlError;
 use crate::guard::{InfallibleFirst, before_optimizing};
 use crate::push_down_filter::PushDownFilterToKeys;
+use crate::subquery_rules::{CorrelatedNotIn, MarkSubqueries};
 
 /// Type-checks and simplifies a view's plan.
 ///
@@ -67,6 +67,7 @@ fn rules() -> Vec<Rule> {
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(MarkSubqueries),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(CorrelatedNotIn),
         Arc::new(ScalarSubqueryToJoin::new()),

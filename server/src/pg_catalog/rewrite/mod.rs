@@ -29,24 +29,31 @@ pub use labels::output_name;
 
 /// True if a statement asks about the catalog or is spelt in a way that only [`PgCatalog::rewrite`] understands.
 pub fn is_catalog_query(statement: &Statement) -> bool {
-    matches!(statement, Statement::Query(_)) && statement.visit(&mut Needs).is_break()
+    matches!(statement, Statement::Query(_)) && statement.visit(&mut Needs { spelling: true }).is_break()
 }
 
 /// Runs all passes.
 pub(super) fn rewrite(catalog: &PgCatalog, query: &mut Query) -> Result<Vec<Arc<ScalarUDF>>> {
+    let asks = Visit::visit(&*query, &mut Needs { spelling: false }).is_break();
     labels::name_columns(catalog, query);
     let mut spelling = spelling::Spelling { catalog, ctes: Ctes::new() };
     if let ControlFlow::Break(error) = query.visit(&mut spelling) {
         return Err(error);
     }
     sets::move_lateral(catalog, query);
+    // The subqueries of a query that is only spelt so are nobody's but its own.
+    if !asks {
+        return Ok(Vec::new());
+    }
     let mut subqueries = subqueries::Subqueries::new(catalog);
     let _: ControlFlow<(), ()> = query.visit(&mut subqueries);
     Ok::<_, DataFusionError>(subqueries.functions)
 }
 
-/// Stops at the first thing that needs the rewrite.
-struct Needs;
+/// Stops at the first thing that needs the rewrite: the catalog, or with `spelling` what is only spelt differently, too.
+struct Needs {
+    spelling: bool,
+}
 
 impl Visitor for Needs {
     type Break = ();
@@ -64,7 +71,8 @@ impl Visitor for Needs {
         let needs = match expr {
             Expr::Function(function) => {
                 let name = function_name(function);
-                is_function(&name)
+                // JSON is made of anybody's columns.
+                (is_function(&name) && name != "json_build_object")
                     || name == "array"
                     || function.name.0.first().and_then(|part| part.as_ident()).map(fold).as_deref()
                         == Some("pg_catalog")
@@ -72,10 +80,14 @@ impl Visitor for Needs {
             Expr::Identifier(ident) => is_unquoted(ident) && spelling::BARE_FUNCTIONS.contains(&fold(ident).as_str()),
             Expr::Cast { data_type, .. } => is_own_type(data_type),
             Expr::TypedString(typed) => is_own_type(&typed.data_type),
-            Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::Collate { .. } => true,
-            Expr::Like { escape_char, .. } | Expr::ILike { escape_char, .. } => escape_char.is_some(),
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
+                self.spelling && !matches!(right.as_ref(), Expr::Subquery(_))
+            }
+            Expr::Collate { .. } => self.spelling,
+            Expr::Like { escape_char, .. } | Expr::ILike { escape_char, .. } => self.spelling && escape_char.is_some(),
             Expr::BinaryOp { op, .. } => {
-                matches!(op, datafusion::sql::sqlparser::ast::BinaryOperator::PGCustomBinaryOperator(_))
+                self.spelling
+                    && matches!(op, datafusion::sql::sqlparser::ast::BinaryOperator::PGCustomBinaryOperator(_))
             }
             _ => false,
         };

@@ -94,7 +94,7 @@ pub(crate) fn set_operation(plan: &LogicalPlan) -> Option<SetOperation> {
 }
 
 /// Only set operations take two NULLs for equal before a plan is optimised.
-fn is_set_operation(join: &Join) -> bool {
+pub(crate) fn is_set_operation(join: &Join) -> bool {
     join.null_equality == NullEquality::NullEqualsNull
         && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.filter.is_none()

@@ -170,10 +170,11 @@ fn put_windows(mut plan: LogicalPlan, windows: Vec<Expr>, ties: &[Column]) -> Re
             plain.push(vec![window]);
             continue;
         };
-        let (function, groups) = match put(*function, ties) {
+        let (mut function, groups) = match put(*function, ties) {
             Put::With(function) => (function, &mut plain),
             Put::Ordered(function) => (function, &mut ordered),
         };
+        tell_apart(&mut function, &known);
         // Frames that differed may be one frame now. A plan with one function twice has no physical form.
         if let Some((_, first)) = known.iter().find(|(other, _)| *other == function) {
             again.push(Expr::Column(Column::from_name(first)).alias(name));
@@ -206,6 +207,25 @@ fn put_windows(mut plan: LogicalPlan, windows: Vec<Expr>, ties: &[Column]) -> Re
     let once = plan.schema().columns().into_iter().map(Expr::Column);
     let projected = once.chain(again).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(projected, Arc::new(plan))?))
+}
+
+/// Gives a function a constant ORDER BY if another of the SELECT's differs from it only in whether some expression is the last
+/// of PARTITION BY or the first of ORDER BY: DataFusion's rule for common expressions takes the two for one.
+fn tell_apart(function: &mut WindowFunction, known: &[(WindowFunction, String)]) {
+    let keys = |function: &WindowFunction| -> Vec<Expr> {
+        let order = function.params.order_by.iter().map(|sort| sort.expr.clone());
+        function.params.partition_by.iter().cloned().chain(order).collect()
+    };
+    let looks_like = |other: &WindowFunction| {
+        let (a, b) = (&function.params, &other.params);
+        a.partition_by != b.partition_by
+            && (&function.fun, &a.args, &a.window_frame) == (&other.fun, &b.args, &b.window_frame)
+            && keys(function) == keys(other)
+    };
+    if known.iter().any(|(other, _)| looks_like(other)) {
+        let constant = i64::try_from(known.len()).unwrap_or_default();
+        function.params.order_by.push(SortExpr::new(lit(constant), true, false));
+    }
 }
 
 fn sort_key(expr: &Expr) -> Option<(&Vec<Expr>, &Vec<SortExpr>)> {
