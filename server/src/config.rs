@@ -8,6 +8,7 @@ use clap::Args;
 use engine::tick::history::Retention;
 use engine::tick::interval::TickInterval;
 use serde::Deserialize;
+pub use sql::secret::Secret;
 use sql::state_budget::StateBudget;
 
 /// The flags of `tidemark serve`.
@@ -65,35 +66,17 @@ pub struct ServeArgs {
     #[arg(long, env = "TIDEMARK_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<Secret>,
 
+    /// How often the hash of a new password is repeated; 4096 or more [default: 15000]
+    #[arg(long, env = "TIDEMARK_SCRAM_ITERATIONS", value_name = "N")]
+    pub scram_iterations: Option<u32>,
+
+    /// Where logins, definitions, changes of rights and refusals are written: `off`, `log`, or a file [default: off]
+    #[arg(long, env = "TIDEMARK_AUDIT", value_name = "off|log|FILE")]
+    pub audit: Option<String>,
+
     /// What is logged to standard error: error, warn, info, debug, trace, or tracing directives [default: info]
     #[arg(long, env = "TIDEMARK_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
-}
-
-/// A password: never shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
-}
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
 }
 
 /// The file of `--config`: the same settings, none required, unknown ones refused.
@@ -110,8 +93,20 @@ struct ConfigFile {
     quarantine_rows_max: Option<usize>,
     max_view_state: Option<String>,
     connections_max: Option<usize>,
-    password: Option<Secret>,
+    password: Option<SecretText>,
+    scram_iterations: Option<u32>,
+    audit: Option<String>,
     log: Option<String>,
+}
+
+/// A secret in the file.
+#[derive(Debug, Clone)]
+struct SecretText(Secret);
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Secret::new(text)))
+    }
 }
 
 /// Everything settled.
@@ -139,6 +134,10 @@ pub struct Config {
     pub connections_max: usize,
     /// The password of user `tidemark`.
     pub password: Option<Secret>,
+    /// How often the hash of a new password is repeated.
+    pub scram_iterations: u32,
+    /// Where the audit log goes.
+    pub audit: String,
     /// What is logged.
     pub log: String,
 }
@@ -157,6 +156,8 @@ impl Default for Config {
             max_view_state: StateBudget::default(),
             connections_max: 500,
             password: None,
+            scram_iterations: 15_000,
+            audit: "off".into(),
             log: "info".into(),
         }
     }
@@ -191,7 +192,9 @@ impl Config {
                 .unwrap_or(default.quarantine_rows_max),
             max_view_state,
             connections_max: args.connections_max.or(file.connections_max).unwrap_or(default.connections_max),
-            password: args.password.or(file.password),
+            password: args.password.or(file.password.map(|text| text.0)),
+            scram_iterations: args.scram_iterations.or(file.scram_iterations).unwrap_or(default.scram_iterations),
+            audit: args.audit.or(file.audit).unwrap_or(default.audit),
             log: args.log.or(file.log).unwrap_or(default.log),
         };
         config.check()?;
@@ -204,6 +207,9 @@ impl Config {
         }
         if self.connections_max == 0 {
             return Err("connections_max is 0: nobody could connect".into());
+        }
+        if !(4096..=10_000_000).contains(&self.scram_iterations) {
+            return Err(format!("scram_iterations is {}, but must be from 4096 to 10000000", self.scram_iterations));
         }
         if !self.pg_addr.ip().is_loopback() && self.password.is_none() {
             return Err(format!(
@@ -218,7 +224,12 @@ impl Config {
 
 fn read(path: &Path) -> Result<ConfigFile, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read config file {}: {e}", path.display()))?;
-    toml::from_str(&text).map_err(|e| format!("config file {}: {e}", path.display()))
+    // The whole error would show the line at fault, and so perhaps a password.
+    toml::from_str(&text).map_err(|e| {
+        let line = e.span().map(|span| text[..span.start].lines().count().max(1));
+        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+        format!("config file {}{line}: {}", path.display(), e.message())
+    })
 }
 
 #[cfg(test)]
@@ -250,6 +261,7 @@ mod tests {
             ("history_retention = \"long\"\n", "history_retention"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
+            ("scram_iterations = 1\n", "scram_iterations"),
             ("max_view_state = \"much\"\n", "max_view_state"),
         ] {
             let error = Config::load(file(text)).expect_err(text);
@@ -259,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        let config = Config { password: Some(Secret("swordfish".into())), ..Default::default() };
+        let config = Config { password: Some(Secret::new("swordfish")), ..Default::default() };
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 }

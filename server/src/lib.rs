@@ -4,6 +4,7 @@
 //! ([`pg`], with [`session`]s behind it), and [`http`] for health and metrics. [`demo`] and [`client`] are the other
 //! commands of the binary.
 
+pub mod audit;
 pub mod backend;
 pub mod client;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod demo;
 pub mod http;
 pub mod pg;
 pub mod pg_catalog;
+pub mod roles;
 pub mod server;
 pub mod session;
 

@@ -269,3 +269,43 @@ pub enum SecretProvider {
     /// In a file of the server, but for a line's end.
     File(String),
 }
+
+impl Administration {
+    /// What it is about, by name: roles, relations, secrets.
+    pub fn objects(&self) -> Vec<String> {
+        let names = |roles: &[RoleName]| roles.iter().map(ToString::to_string).collect::<Vec<_>>();
+        match self {
+            Self::CreateRole(create) => vec![create.name.clone()],
+            Self::AlterRole { role, .. } | Self::SetForRole { role, .. } => vec![role.to_string()],
+            Self::RenameRole { name, new_name } => vec![name.clone(), new_name.clone()],
+            Self::DropRoles { names: roles, .. } | Self::DropOwned { by: roles, .. } => names(roles),
+            Self::GrantRoles { roles, members, .. } | Self::RevokeRoles { roles, members, .. } => {
+                roles.iter().cloned().chain(names(members)).collect()
+            }
+            Self::Grant(change) | Self::Revoke(change) => {
+                let on = match &change.on {
+                    Grantable::Relations(names) | Grantable::Database(names) | Grantable::Secrets(names) => names.clone(),
+                    Grantable::AllRelations => vec!["ALL TABLES".into()],
+                    Grantable::Schema => vec!["public".into()],
+                    Grantable::Nothing => vec![],
+                };
+                on.into_iter().chain(names(&change.roles)).collect()
+            }
+            Self::SetOwner { name, owner, .. } => vec![name.clone(), owner.to_string()],
+            Self::ReassignOwned { from, to } => names(from).into_iter().chain([to.to_string()]).collect(),
+            Self::CreateSecret(create) => vec![create.name.clone()],
+            Self::DropSecrets { names, .. } => names.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for RoleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Name(name) => name,
+            Self::CurrentUser => "CURRENT_USER",
+            Self::SessionUser => "SESSION_USER",
+            Self::Public => "PUBLIC",
+        })
+    }
+}

@@ -3,6 +3,7 @@
 //! A statement comes from a session as [`sql::statement::Parsed`]. DDL is done one at a time, under one lock, against
 //! the newest catalog; a SELECT works on the catalog and the snapshot of its read point and takes no lock at all.
 
+mod authorize;
 mod backend;
 mod block;
 mod catalog_query;
@@ -14,6 +15,8 @@ mod index;
 mod query;
 mod relations;
 mod rename;
+mod role;
+mod secrets;
 mod show;
 mod source;
 mod state;
@@ -47,15 +50,17 @@ use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use self::block::OwnWrites;
+use self::secrets::Secrets;
+use crate::audit::Audit;
 use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
+use crate::roles::access::{Access, exists};
+use crate::roles::{Roles, Securable, document};
 use crate::session::registry::Sessions;
 
+pub use role::tag as administration_tag;
 pub use source::{decoder_factory, ingest_spec_of};
 pub use view::{PlannedView, plan_view};
-
-/// How often a password's hash is repeated: enough to slow down whoever steals the verifier.
-const SCRAM_ITERATIONS: u32 = 15_000;
 
 /// What a read point holds: one catalog and one snapshot.
 #[derive(Debug, Clone)]
@@ -68,6 +73,20 @@ pub struct Reading {
     pub earlier: bool,
     /// What the transaction block that reads has written itself.
     pub own: Arc<OwnWrites>,
+    /// Who reads; `None` is the server itself.
+    pub access: Option<Arc<Access>>,
+}
+
+impl Reading {
+    /// The same as a session's role may read it.
+    pub(super) fn seen_by(&self, asker: &catalog_query::Asker) -> Self {
+        Self { access: Some(asker.access.clone()), ..self.clone() }
+    }
+
+    /// True if the definition of a relation, and what its errors say, may be shown.
+    pub(super) fn may_see(&self, name: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.may_see(&self.catalog, name))
+    }
 }
 
 /// The database.
@@ -86,7 +105,15 @@ pub struct Database {
     recovering: AtomicBool,
     /// What views may take that are created outside a session and say nothing of it.
     max_view_state: StateBudget,
+    /// Who may do what.
+    roles: ArcSwap<Roles>,
+    /// What sources log in with.
+    secrets: ArcSwap<Secrets>,
+    /// The superuser's password, where the configuration gives it.
     password: Option<ScramVerifier>,
+    /// How often the hash of a password is repeated.
+    scram_iterations: u32,
+    audit: Audit,
     started_at: SystemTime,
     configured_interval: TickInterval,
     configured_retention: Retention,
@@ -111,7 +138,8 @@ impl Database {
             Arc::new(SystemClock),
         )?;
         let password =
-            config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
+            config.password.as_ref().map(|s| ScramVerifier::from_password(s.reveal(), config.scram_iterations));
+        let audit = Audit::open(&config.audit).map_err(engine::Error::input)?;
         let session_state = session_state()?;
         Ok(Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -122,7 +150,11 @@ impl Database {
             store,
             recovering: AtomicBool::new(false),
             max_view_state: config.max_view_state,
+            roles: ArcSwap::from_pointee(with_password(Roles::default(), password.as_ref())),
+            secrets: ArcSwap::default(),
             password,
+            scram_iterations: config.scram_iterations,
+            audit,
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
             configured_retention: config.history_retention,
@@ -146,6 +178,16 @@ impl Database {
         self.catalog.load_full()
     }
 
+    /// Who may do what now.
+    pub fn roles(&self) -> Arc<Roles> {
+        self.roles.load_full()
+    }
+
+    /// What sources log in with now.
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.load_full()
+    }
+
     /// When the server started.
     pub fn started_at(&self) -> SystemTime {
         self.started_at
@@ -158,7 +200,7 @@ impl Database {
             let catalog = self.catalog();
             let snapshot = self.engine.snapshot();
             if self.catalog().version() == catalog.version() {
-                return Reading { catalog, snapshot, earlier: false, own: Arc::default() };
+                return Reading { catalog, snapshot, earlier: false, own: Arc::default(), access: None };
             }
         }
     }
@@ -184,6 +226,10 @@ impl Database {
 
     async fn bring_all_back(&self, store: &Store) -> Result<(), SqlError> {
         let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
+        let roles = document::read(store).await.map_err(internal)?;
+        self.roles.store(Arc::new(with_password(roles, self.password.as_ref())));
+        // Sources name them.
+        self.secrets.store(Arc::new(secrets::read(store).await.map_err(internal)?));
         for definition in definitions::read(store).await.map_err(internal)? {
             self.bring_back(&definition.text).await.map_err(|error| {
                 let text = definition.text.lines().next().unwrap_or_default();
@@ -191,13 +237,23 @@ impl Database {
             })?;
             self.catalog.rcu(|catalog| catalog.with_oid(&definition.name, definition.oid));
         }
+        // A stop between two documents leaves rights on what never came to be: its oid will be another's.
+        let (catalog, secrets) = (self.catalog(), self.secrets());
+        let mut roles = self.roles().as_ref().clone();
+        roles.retain(|securable| match securable {
+            Securable::Relation(oid) => exists(&catalog, oid),
+            Securable::Secret(oid) => secrets.has(oid),
+            Securable::Schema | Securable::Database => true,
+        });
+        self.roles.store(Arc::new(roles));
         Ok(())
     }
 
     async fn bring_back(&self, text: &str) -> Result<(), SqlError> {
         let _changing = self.changing.lock().await;
+        let access = Access::of_server(self.roles());
         for parsed in sql::parser::parse(text)? {
-            if let Some(change) = self.prepare(&parsed, &CancellationToken::new()).await? {
+            if let Some(change) = self.prepare(&parsed, &access, None, &CancellationToken::new()).await? {
                 self.make(change).await?;
             }
         }
@@ -238,6 +294,14 @@ impl Database {
     pub fn stop(&self) {
         self.engine.stop();
     }
+}
+
+/// Roles whose superuser has the password that the configuration gives, if it does.
+fn with_password(mut roles: Roles, password: Option<&ScramVerifier>) -> Roles {
+    if let Some(password) = password {
+        roles.set_superuser_password(password.clone());
+    }
+    roles
 }
 
 /// Plans and runs SELECTs, and binds views: all the functions a query may call.

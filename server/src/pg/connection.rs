@@ -25,7 +25,7 @@ use super::startup::{Admitted, Greeting, admit, greet, welcome};
 use super::wire::{Frame, MESSAGE_BYTES_MAX, STATEMENT_BYTES_MAX, Wire};
 use crate::backend::Severity;
 use crate::session::Session;
-use crate::session::registry::{ActivityState, SessionEntry, terminated};
+use crate::session::registry::{ActivityState, Limits, SessionEntry, terminated};
 use crate::session::transaction::State;
 
 /// How long the last words to a client may take.
@@ -66,14 +66,14 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, server: Arc<Serve
         Ok(Ok(entered)) => entered,
     };
     match admitted {
-        Ok(Some(admitted)) => Connection::run(wire, admitted, server).await,
+        Ok(Some(admitted)) => Connection::run(wire, peer, admitted, server).await,
         Ok(None) | Err(Failure::Gone) => {}
         Err(Failure::Error(error) | Failure::Fatal(error)) => {
             let counters = server.sessions.counters();
             counters.errors.fetch_add(1, Ordering::Relaxed);
             if matches!(error.state.0, "28P01" | "28000") {
                 counters.logins_refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%peer, %error, "login refused");
+                tracing::warn!(%peer, error = ?error.message, "login refused");
             }
             say_farewell(&mut wire, &server, &error).await;
         }
@@ -106,15 +106,24 @@ async fn say_farewell(wire: &mut Wire, server: &Server, error: &SqlError) {
 }
 
 impl Connection {
-    async fn run(mut wire: Wire, admitted: Admitted, server: Arc<Server>) {
+    async fn run(mut wire: Wire, peer: SocketAddr, admitted: Admitted, server: Arc<Server>) {
         let terminate = server.shutdown.child_token();
-        let connections_max = server.config.connections_max;
+        let Admitted { connection_limit: of_role, superuser, .. } = admitted;
+        let limits = Limits { connections_max: server.config.connections_max, of_role, superuser };
         let pid = admitted.identity.pid;
-        let added = server.sessions.add(admitted.identity.clone(), admitted.secret.clone(), terminate, connections_max);
+        let added = server.sessions.add(admitted.identity.clone(), admitted.secret.clone(), terminate, limits);
+        let told = |result| {
+            let peer = admitted.identity.client.map_or(peer, SocketAddr::from);
+            server.backend.audit().login(Some(pid), &admitted.identity.user, peer, result);
+        };
         let registration = match added {
             Ok(registration) => registration,
-            Err(error) => return say_farewell(&mut wire, &server, &error).await,
+            Err(error) => {
+                told(Err(&error));
+                return say_farewell(&mut wire, &server, &error).await;
+            }
         };
+        told(Ok(()));
         let entry = registration.entry().clone();
         tracing::debug!(pid, user = ?admitted.identity.user, database = ?admitted.identity.database, "session started");
         welcome(&mut wire, &admitted);

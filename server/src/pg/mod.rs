@@ -96,8 +96,6 @@ struct Server {
     backend: Arc<dyn Backend>,
     config: PgConfig,
     sessions: Arc<Sessions>,
-    /// Salts of roles that do not exist are derived from it.
-    mock_secret: [u8; 32],
     shutdown: CancellationToken,
 }
 
@@ -118,7 +116,6 @@ pub async fn serve(
         backend,
         sessions: config.sessions.clone(),
         config,
-        mock_secret: rand::random(),
         shutdown: shutdown.clone(),
     });
     let connections = TaskTracker::new();

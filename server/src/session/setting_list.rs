@@ -44,11 +44,13 @@ pub(super) struct Definition {
     pub reported: bool,
     /// Refuses SET with 55P02.
     pub read_only: bool,
+    /// Refuses SET with 42501 to all but superusers.
+    pub superuser: bool,
     pub description: &'static str,
 }
 
 const fn setting(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: false, read_only: false, description }
+    Definition { name, default, kind, reported: false, read_only: false, superuser: false, description }
 }
 
 /// Known to clients, without effect here.
@@ -57,11 +59,11 @@ const fn accepted(name: &'static str, default: &'static str, kind: Kind) -> Defi
 }
 
 const fn reported(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: true, read_only: false, description }
+    Definition { name, default, kind, reported: true, read_only: false, superuser: false, description }
 }
 
 const fn fixed(name: &'static str, default: &'static str, is_reported: bool, description: &'static str) -> Definition {
-    Definition { name, default, kind: Kind::Text, reported: is_reported, read_only: true, description }
+    Definition { name, default, kind: Kind::Text, reported: is_reported, read_only: true, superuser: false, description }
 }
 
 const MESSAGES: Kind = Kind::Word(&[
