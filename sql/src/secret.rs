@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::SqlError;
+
 /// What stands in the place of a secret, wherever it would be shown.
 pub const HIDDEN: &str = "********";
 
@@ -43,6 +45,24 @@ impl std::str::FromStr for Secret {
     }
 }
 
+impl SqlError {
+    /// The same without secrets that have come into its text.
+    #[must_use]
+    pub fn without(mut self, secrets: &[Secret]) -> Self {
+        let hide = |text: &mut String| {
+            for secret in secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
+                if text.contains(secret) {
+                    *text = text.replace(secret, HIDDEN);
+                }
+            }
+        };
+        hide(&mut self.message);
+        self.detail.iter_mut().for_each(hide);
+        self.hint.iter_mut().for_each(hide);
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +72,9 @@ mod tests {
         let secret = Secret::new("swordfish");
         assert!(!format!("{secret} {secret:?} {:?}", Some(&secret)).contains("swordfish"));
         assert_eq!(secret.reveal(), "swordfish");
+        let error = SqlError::unsupported("no swordfish").detail("a swordfish").hint("try swordfish");
+        let error = error.without(&[secret, Secret::default()]);
+        let texts = [Some(error.message), error.detail, error.hint];
+        assert_eq!(texts, ["no ********", "a ********", "try ********"].map(|text| Some(text.to_owned())));
     }
 }

@@ -15,7 +15,7 @@ use sql::statement::{CreateSource, ExplainTarget, Followed, Statement, Write, Wr
 
 use super::Database;
 use crate::backend::{Identity, Settings};
-use crate::roles::access::{Access, not_owner, secured};
+use crate::roles::access::{Access, not_owner};
 use crate::roles::{Securable, forbidden, no_role};
 
 impl Database {
@@ -175,9 +175,4 @@ pub(super) fn while_writing(write: &Write, access: &Access) -> Arc<Access> {
         _ => true,
     };
     Arc::new(Access { target: looks.then(|| write.table.name.clone()), ..access.clone() })
-}
-
-/// The owner of a relation, where there is one.
-pub(super) fn owner_of(catalog: &Catalog, access: &Access, name: &str) -> Option<u32> {
-    secured(catalog, &access.roles, name).map(|secured| secured.owner)
 }

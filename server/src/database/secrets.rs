@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sql::administration::SecretProvider;
 use sql::catalog::{Catalog, Definition};
 use sql::parser::{is_secret_option, with_secrets};
-use sql::secret::{HIDDEN, Secret};
+use sql::secret::Secret;
 use sql::statement::{CreateSource, Parsed, Statement};
 use sql::{SqlError, SqlState};
 
@@ -140,21 +140,6 @@ impl Secrets {
 /// True if a definition names a secret.
 pub(super) fn names(definition: &Definition, secret: &str) -> bool {
     matches!(definition, Definition::Source(create) if create.secrets.iter().any(|(_, named)| named == secret))
-}
-
-/// An error without the secrets that may have come into its text.
-pub(super) fn scrubbed(mut error: SqlError, secrets: &[Secret]) -> SqlError {
-    let hide = |text: &mut String| {
-        for secret in secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
-            if text.contains(secret) {
-                *text = text.replace(secret, HIDDEN);
-            }
-        }
-    };
-    hide(&mut error.message);
-    error.detail.iter_mut().for_each(hide);
-    error.hint.iter_mut().for_each(hide);
-    error
 }
 
 impl Database {

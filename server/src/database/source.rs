@@ -18,7 +18,7 @@ use sql::SqlError;
 use sql::SqlState;
 use sql::statement::{self, CreateSource, WatermarkDefinition};
 
-use super::secrets::{Secrets, scrubbed};
+use super::secrets::Secrets;
 
 /// Longest record accepted unless `record_bytes_max` says otherwise, bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -45,7 +45,7 @@ pub(super) fn definition(create: &CreateSource, secrets: &Secrets) -> Result<Sou
     connector_options.extend(secrets.iter().map(|(name, secret)| (name.clone(), secret.reveal().to_owned())));
     let opener = connector::opener(&connector_options, &create.start).map_err(|error| {
         let secrets: Vec<_> = secrets.iter().map(|(_, secret)| secret.clone()).collect();
-        scrubbed(error.into(), &secrets)
+        SqlError::from(error).without(&secrets)
     })?;
     let spec = ingest_spec(create, opener.topic(), &own)?;
     let factory = decoder_factory(create)?;

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
+use sql::secret::Secret;
 use sql::{SqlError, SqlState};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     /// An error came in the extended protocol: nothing is heard until Sync.
     skipping: bool,
+    /// What stood in the last query string and is to be said to nobody.
+    secrets: Vec<Secret>,
     /// What ParameterStatus last said, and the settings' version then.
     reported: HashMap<&'static str, String>,
     reported_version: u64,
@@ -131,7 +134,7 @@ impl Connection {
         let session = Session::new(server.backend.clone(), admitted.identity, admitted.settings);
         entry.show_application_name(&session.settings.value("application_name").unwrap_or_default());
         let reported_version = session.settings.version();
-        let mut connection = Self { wire, session, entry, server, skipping: false, reported, reported_version };
+        let mut connection = Self { wire, session, entry, server, skipping: false, secrets: Vec::new(), reported, reported_version };
         let ended = connection.serve_messages().await;
         drop(registration);
         tracing::debug!(pid, "session ended");
@@ -230,7 +233,10 @@ impl Connection {
     async fn report(&mut self, tag: u8, error: &SqlError) -> Result<(), Failure> {
         self.count_error();
         self.send_notices();
-        reply::error(&mut self.wire.out, error, false);
+        match self.secrets.is_empty() {
+            true => reply::error(&mut self.wire.out, error, false),
+            false => reply::error(&mut self.wire.out, &error.clone().without(&self.secrets), false),
+        }
         self.session.fail();
         match tag {
             b'Q' | b'F' => {
@@ -291,6 +297,15 @@ impl Connection {
         };
         for notice in notices.iter().filter(|notice| notice.severity >= least) {
             reply::notice(&mut self.wire.out, notice);
+        }
+    }
+
+    /// Shows a query string as what runs, without the secrets in it.
+    pub(super) fn show_active(&mut self, text: &str) {
+        self.secrets = sql::parser::secrets_in(text);
+        match self.secrets.is_empty() {
+            true => self.entry.show_active(text),
+            false => self.entry.show_active(&sql::parser::redacted(text)),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) fn pg_roles(snapshot: &CatalogSnapshot, relation: &'static SystemRela
     let more = if has_settings { &more[..] } else { &more[..2] };
     let mut rows = Rows::new(relation, &[&columns[..], more].concat());
     for role in snapshot.roles() {
-        let mut row: Vec<Cell> = vec![
+        let row: [Cell; 9] = [
             role.oid.into(),
             (&role.name).into(),
             role.superuser.into(),
@@ -28,9 +28,12 @@ pub(super) fn pg_roles(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             role.valid_until.into(),
         ];
         if has_settings {
-            row.push((!role.settings.is_empty()).then(|| role.settings.clone()).into());
+            let settings = (!role.settings.is_empty()).then(|| role.settings.clone());
+            let [a, b, c, d, e, f, g, h, i] = row;
+            rows.push([a, b, c, d, e, f, g, h, i, settings.into()]);
+        } else {
+            rows.push(row);
         }
-        rows.push(row);
     }
     rows.finish()
 }
