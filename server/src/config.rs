@@ -66,6 +66,18 @@ pub struct ServeArgs {
     #[arg(long, env = "TIDEMARK_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<Secret>,
 
+    /// The server's certificate chain, a PEM file; with it clients can use TLS. Read again on SIGHUP
+    #[arg(long, env = "TIDEMARK_TLS_CERT", value_name = "FILE.pem")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key, a PEM file
+    #[arg(long, env = "TIDEMARK_TLS_KEY", value_name = "FILE.pem")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Refuse clients of other machines that do not use TLS [default: false]
+    #[arg(long, env = "TIDEMARK_TLS_REQUIRED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub tls_required: Option<bool>,
+
     /// How often the hash of a new password is repeated; 4096 or more [default: 15000]
     #[arg(long, env = "TIDEMARK_SCRAM_ITERATIONS", value_name = "N")]
     pub scram_iterations: Option<u32>,
@@ -94,6 +106,9 @@ struct ConfigFile {
     max_view_state: Option<String>,
     connections_max: Option<usize>,
     password: Option<SecretText>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_required: Option<bool>,
     scram_iterations: Option<u32>,
     audit: Option<String>,
     log: Option<String>,
@@ -134,6 +149,12 @@ pub struct Config {
     pub connections_max: usize,
     /// The password of user `tidemark`.
     pub password: Option<Secret>,
+    /// The certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Whether other machines have to use TLS.
+    pub tls_required: bool,
     /// How often the hash of a new password is repeated.
     pub scram_iterations: u32,
     /// Where the audit log goes.
@@ -156,6 +177,9 @@ impl Default for Config {
             max_view_state: StateBudget::default(),
             connections_max: 500,
             password: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_required: false,
             scram_iterations: 15_000,
             audit: "off".into(),
             log: "info".into(),
@@ -193,6 +217,9 @@ impl Config {
             max_view_state,
             connections_max: args.connections_max.or(file.connections_max).unwrap_or(default.connections_max),
             password: args.password.or(file.password.map(|text| text.0)),
+            tls_cert: args.tls_cert.or(file.tls_cert),
+            tls_key: args.tls_key.or(file.tls_key),
+            tls_required: args.tls_required.or(file.tls_required).unwrap_or(default.tls_required),
             scram_iterations: args.scram_iterations.or(file.scram_iterations).unwrap_or(default.scram_iterations),
             audit: args.audit.or(file.audit).unwrap_or(default.audit),
             log: args.log.or(file.log).unwrap_or(default.log),
@@ -207,6 +234,12 @@ impl Config {
         }
         if self.connections_max == 0 {
             return Err("connections_max is 0: nobody could connect".into());
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err("tls_cert and tls_key belong together: one of them is missing".into());
+        }
+        if self.tls_required && self.tls_cert.is_none() {
+            return Err("tls_required without tls_cert and tls_key: nobody could connect".into());
         }
         if !(4096..=10_000_000).contains(&self.scram_iterations) {
             return Err(format!("scram_iterations is {}, but must be from 4096 to 10000000", self.scram_iterations));
@@ -262,6 +295,8 @@ mod tests {
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
             ("scram_iterations = 1\n", "scram_iterations"),
+            ("tls_cert = \"x\"\n", "tls_key"),
+            ("tls_required = true\n", "tls_cert"),
             ("max_view_state = \"much\"\n", "max_view_state"),
         ] {
             let error = Config::load(file(text)).expect_err(text);

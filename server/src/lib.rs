@@ -28,7 +28,7 @@ pub fn runtime() -> tokio::runtime::Builder {
     builder
 }
 
-/// Runs a server until SIGTERM or SIGINT, then stops it cleanly.
+/// Runs a server until SIGTERM or SIGINT, then stops it cleanly. SIGHUP has it read its certificate again.
 ///
 /// # Errors
 /// One sentence: why it did not start.
@@ -36,7 +36,15 @@ pub async fn serve(config: Config) -> Result<(), String> {
     let server = Server::start(config).await?;
     tracing::info!("ready: Postgres clients on {}, metrics on http://{}/metrics", server.pg_addr, server.http_addr);
     tracing::info!("connect with: psql -h {} -p {} -d tidemark", server.pg_addr.ip(), server.pg_addr.port());
-    stop_signal().await?;
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let mut stop = std::pin::pin!(stop_signal());
+    loop {
+        tokio::select! {
+            stopped = &mut stop => break stopped?,
+            _ = hangup.recv() => server.reload(),
+        }
+    }
     tracing::info!("stopping");
     server.stop().await;
     tracing::info!("stopped");

@@ -284,7 +284,9 @@ impl Administration {
             }
             Self::Grant(change) | Self::Revoke(change) => {
                 let on = match &change.on {
-                    Grantable::Relations(names) | Grantable::Database(names) | Grantable::Secrets(names) => names.clone(),
+                    Grantable::Relations(names) | Grantable::Database(names) | Grantable::Secrets(names) => {
+                        names.clone()
+                    }
                     Grantable::AllRelations => vec!["ALL TABLES".into()],
                     Grantable::Schema => vec!["public".into()],
                     Grantable::Nothing => vec![],

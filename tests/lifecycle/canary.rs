@@ -46,7 +46,8 @@ impl MakeWriter<'_> for Listener {
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let filter = tracing_subscriber::EnvFilter::new("info,server=trace,engine=trace,sql=trace,rdkafka=debug,audit=info");
+        let filter =
+            tracing_subscriber::EnvFilter::new("info,server=trace,engine=trace,sql=trace,rdkafka=debug,audit=info");
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Listener);
         subscriber.try_init().expect("no other log in this binary");
     });
@@ -89,7 +90,12 @@ fn a_secret_comes_out_nowhere() {
         source("named", "sasl.password = SECRET cage"),
         source("wrong", &format!("{inline}, sasl.mechanism = 'NONE', ssl.key.password = '{CANARY}'")),
         source("wrong", &format!("{inline}, no.such.option = 1")),
-        source("wrong", &format!("'properties.sasl.password' = '{CANARY}', security.protocol = 'SASL_SSL', broker_timeout_ms = 300")),
+        source(
+            "wrong",
+            &format!(
+                "'properties.sasl.password' = '{CANARY}', security.protocol = 'SASL_SSL', broker_timeout_ms = 300"
+            ),
+        ),
         source("wrong", "sasl.password = SECRET nowhere"),
         "CREATE MATERIALIZED VIEW m AS SELECT k FROM s".into(),
         "SHOW CREATE SOURCE s".into(),

@@ -296,7 +296,8 @@ fn a_view_reads_with_its_owners_rights_and_tells_its_readers_no_more() {
     assert_eq!(sessions.refused("reader", "SELECT v FROM hidden"), denied);
     assert_eq!(sessions.refused("reader", "SELECT w.v FROM w JOIN hidden USING (k)"), denied);
     // A view of one who may not read is of no use to anybody, and a view over a view is read as its owner.
-    sessions.run_as("maker", "CREATE VIEW through AS SELECT * FROM hidden; CREATE VIEW over AS SELECT v + 1 AS v FROM w");
+    sessions
+        .run_as("maker", "CREATE VIEW through AS SELECT * FROM hidden; CREATE VIEW over AS SELECT v + 1 AS v FROM w");
     assert_eq!(sessions.refused("maker", "SELECT * FROM through"), denied);
     assert_eq!(sessions.run_as("maker", "SELECT v FROM over"), ["2"]);
     sessions.run_as("maker", "GRANT SELECT ON through, over TO stranger");
@@ -345,7 +346,8 @@ fn catalogs_say_who_may_do_what() {
     assert_eq!(ask("stranger", roles), ["editor|f|t|********", "tidemark|t|t|********"]);
     assert_eq!(ask("stranger", "SELECT count(passwd) FROM pg_shadow"), ["0"]);
     assert_eq!(ask("stranger", "SELECT count(rolpassword) FROM pg_authid"), ["0"]);
-    let members = "SELECT pg_get_userbyid(roleid), pg_get_userbyid(member), admin_option FROM pg_auth_members ORDER BY 2";
+    let members =
+        "SELECT pg_get_userbyid(roleid), pg_get_userbyid(member), admin_option FROM pg_auth_members ORDER BY 2";
     assert_eq!(ask("stranger", members), ["editor|member|f", "editor|outsider|f"]);
     // What others run is for those to see who act as them.
     let others = "SELECT query FROM pg_stat_activity WHERE usename = 'tidemark'";
@@ -373,21 +375,36 @@ fn a_session_acts_as_the_roles_it_may_become() {
     let who = "SELECT session_user, current_user";
     // NOINHERIT: the privileges come with SET ROLE.
     sessions.refused("outsider", "SELECT * FROM t");
-    assert_eq!(sessions.run_as("outsider", &format!("SET ROLE editor; SELECT count(*) FROM t; {who}")), ["1", "outsider|editor"]);
+    assert_eq!(
+        sessions.run_as("outsider", &format!("SET ROLE editor; SELECT count(*) FROM t; {who}")),
+        ["1", "outsider|editor"]
+    );
     assert_eq!(sessions.run_as("outsider", &format!("RESET ROLE; {who}")), ["outsider|outsider"]);
     assert_eq!(sessions.refused("outsider", "SET ROLE owner"), "42501 permission denied to set role \"owner\"");
-    assert_eq!(sessions.refused("outsider", "SELECT set_config('role', 'owner', false)"), "42501 permission denied to set role \"owner\"");
+    assert_eq!(
+        sessions.refused("outsider", "SELECT set_config('role', 'owner', false)"),
+        "42501 permission denied to set role \"owner\""
+    );
     assert_eq!(sessions.refused("outsider", "SET ROLE nobody"), "22023 role \"nobody\" does not exist");
-    assert_eq!(sessions.run_as("outsider", "SELECT set_config('role', 'editor', true); SELECT current_user"), ["editor", "outsider"]);
+    assert_eq!(
+        sessions.run_as("outsider", "SELECT set_config('role', 'editor', true); SELECT current_user"),
+        ["editor", "outsider"]
+    );
     // A superuser becomes anybody, and is then no superuser.
     let dropped = "SET SESSION AUTHORIZATION stranger; SHOW is_superuser; SELECT session_user, current_user";
     assert_eq!(sessions.run_as("tidemark", dropped), ["off", "stranger|stranger"]);
     assert_eq!(sessions.refused("tidemark", "SELECT * FROM hidden"), "42501 permission denied for table hidden");
     assert_eq!(sessions.run_as("tidemark", "RESET SESSION AUTHORIZATION; SHOW is_superuser"), ["on"]);
     assert_eq!(sessions.run_as("tidemark", "SET ROLE reader; RESET ALL; SELECT current_user"), ["reader"]);
-    assert_eq!(sessions.run_as("tidemark", "SELECT count(*) FROM m; DISCARD ALL; SELECT current_user"), ["1", "tidemark"]);
+    assert_eq!(
+        sessions.run_as("tidemark", "SELECT count(*) FROM m; DISCARD ALL; SELECT current_user"),
+        ["1", "tidemark"]
+    );
     // What a block set, its rollback takes back.
-    assert_eq!(sessions.run_as("tidemark", "BEGIN; SET ROLE reader; ROLLBACK; SELECT current_user; SHOW is_superuser"), ["tidemark", "on"]);
+    assert_eq!(
+        sessions.run_as("tidemark", "BEGIN; SET ROLE reader; ROLLBACK; SELECT current_user; SHOW is_superuser"),
+        ["tidemark", "on"]
+    );
 }
 
 #[test]
@@ -402,7 +419,10 @@ fn roles_go_when_nothing_hangs_on_them() {
     sessions.run_as("tidemark", "DROP ROLE owner");
     assert_eq!(sessions.run_as("reader", "SELECT v FROM w"), ["1"]);
     assert_eq!(sessions.refused("tidemark", "DROP ROLE tidemark"), "55006 current user cannot be dropped");
-    assert_eq!(sessions.refused("tidemark", "DROP ROLE maker"), "2BP01 role \"maker\" cannot be dropped because some objects depend on it");
+    assert_eq!(
+        sessions.refused("tidemark", "DROP ROLE maker"),
+        "2BP01 role \"maker\" cannot be dropped because some objects depend on it"
+    );
     sessions.run_as("maker", "CREATE TABLE own (a int); CREATE VIEW own_view AS SELECT a FROM own");
     sessions.run_as("tidemark", "DROP OWNED BY maker; DROP ROLE maker");
     assert_eq!(sessions.refused("tidemark", "SELECT * FROM own"), "42P01 relation \"own\" does not exist");
@@ -411,7 +431,10 @@ fn roles_go_when_nothing_hangs_on_them() {
     sessions.run_as("tidemark", "DROP ROLE stranger; CREATE ROLE stranger LOGIN SUPERUSER");
     assert_eq!(sessions.refused("stranger", "SELECT * FROM t"), "42704 role \"stranger\" does not exist");
     assert_eq!(sessions.refused("tidemark", "CREATE ROLE reader"), "42710 role \"reader\" already exists");
-    assert_eq!(sessions.refused("tidemark", "GRANT member TO editor"), "0LP01 role \"member\" is a member of role \"editor\"");
+    assert_eq!(
+        sessions.refused("tidemark", "GRANT member TO editor"),
+        "0LP01 role \"member\" is a member of role \"editor\""
+    );
 }
 
 #[test]

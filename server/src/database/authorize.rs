@@ -58,9 +58,7 @@ impl Database {
             Statement::CreateTable(_) => access.check_create(),
             Statement::CreateIndex(create) => access.check_owner(catalog, &create.relation.name),
             Statement::DropIndex(drop) => drop.names.iter().try_for_each(|name| match catalog.index(name) {
-                Some((object, _)) => {
-                    access.check_owner(catalog, &object.name).map_err(|_| not_owner("index", name))
-                }
+                Some((object, _)) => access.check_owner(catalog, &object.name).map_err(|_| not_owner("index", name)),
                 None => Ok(()),
             }),
             Statement::Drop(drop) => drop.names.iter().try_for_each(|name| access.check_owner(catalog, name)),

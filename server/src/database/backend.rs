@@ -16,17 +16,17 @@ use sql::administration::Privilege;
 use sql::statement::{Parsed, Statement};
 use sql::{SqlError, SqlState};
 
+use super::authorize::while_writing;
 use super::block::OwnWrites;
 use super::catalog_query::Asker;
 use super::query::PlannedQuery;
 use super::relations::ReadRelations;
-use super::{Database, Reading, blocking, degraded, show, state, verify};
-use super::authorize::while_writing;
 use super::role::tag as administration_tag;
+use super::{Database, Reading, blocking, degraded, show, state, verify};
 use crate::audit::Audit;
 use crate::backend::{
-    Backend, BlockWrites, Description, EngineSetting, Identity, Login, Outcome, ReadPoint, Request, RoleSetting, RowsTag,
-    ScramVerifier, Settings, StatementResult,
+    Backend, BlockWrites, Description, EngineSetting, Identity, Login, Outcome, ReadPoint, Request, RoleSetting,
+    RowsTag, ScramVerifier, Settings, StatementResult,
 };
 use crate::roles::{INSUFFICIENT_PRIVILEGE, SUPERUSER, Securable, forbidden};
 
@@ -84,7 +84,7 @@ impl Backend for Database {
         if let Statement::Write(write) = &request.statement.statement {
             return self.describe_write(write, request, &reading, &asker);
         }
-        let columns = match self.table(request, &reading).await? {
+        let columns = match self.table(request, &reading, None).await? {
             Some(batch) => Some(batch.schema().fields().iter().cloned().collect()),
             None => None,
         };
@@ -189,7 +189,8 @@ impl Backend for Database {
     ) -> Result<(), SqlError> {
         let roles = self.roles();
         let existing = |name: &str| {
-            let missing = || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{name}\" does not exist"));
+            let missing =
+                || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{name}\" does not exist"));
             roles.named(name).map(|role| role.oid).ok_or_else(missing)
         };
         let own = |name: &str| name == &*identity.user;
@@ -306,7 +307,7 @@ impl Database {
                 let asker = Asker { access: while_writing(write, &asker.access), ..asker.clone() };
                 self.write(write, request, &asker, parameters, None).await
             }
-            _ => match self.table(request, &reading).await? {
+            _ => match self.table(request, &reading, Some(asker)).await? {
                 Some(batch) => Ok(rows_of(batch, tag_of(&request.statement.statement))),
                 None => {
                     let statement = state::with_budget(request.statement, request.settings)?;
@@ -336,7 +337,12 @@ impl Database {
     }
 
     /// The rows of a statement that answers from the catalog and the read point: SHOW, DESCRIBE, EXPLAIN.
-    async fn table(&self, request: &Request<'_>, reading: &Reading) -> Result<Option<RecordBatch>, SqlError> {
+    async fn table(
+        &self,
+        request: &Request<'_>,
+        reading: &Reading,
+        asker: Option<&Asker>,
+    ) -> Result<Option<RecordBatch>, SqlError> {
         Ok(Some(match &request.statement.statement {
             Statement::ShowObjects(objects) => {
                 let batches = self.select_at(show::query(*objects), reading).await?;
@@ -351,7 +357,7 @@ impl Database {
                 let is_hidden = |name: &str| secrets.get(name).is_some_and(|entry| entry.of_source);
                 show::create(*kind, name, reading, &is_hidden)?
             }
-            Statement::Explain(explain) => self.explain(explain, &request.statement.text, reading).await?,
+            Statement::Explain(explain) => self.explain(explain, &request.statement.text, (reading, asker)).await?,
             _ => return Ok(None),
         }))
     }

@@ -23,8 +23,8 @@ use super::relations::ReadRelations;
 use super::{Database, Reading, system};
 use crate::backend::{Backend as _, Identity, RoleSetting, Settings};
 use crate::pg_catalog::{
-    CatalogSnapshot, Contents, Index as CatalogIndex, Grantee, PgCatalog, Relation as CatalogRelation,
-    RelationKind, Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
+    CatalogSnapshot, Contents, Grantee, Index as CatalogIndex, PgCatalog, Relation as CatalogRelation, RelationKind,
+    Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
 };
 use crate::roles::Securable;
 use crate::roles::access::{Access as Rights, COMPANIONS_OID};
@@ -123,9 +123,10 @@ impl SessionAccess for Access {
             Grantee::Public => {
                 let grants = roles.grants_on(on, owner);
                 let everybody = grants.iter().filter(|grant| grant.grantee.is_none());
-                return everybody.fold(Privileges::default(), |all, grant| all | grant.privileges).iter().any(|held| {
-                    Some(held) == privilege && !grantable
-                });
+                return everybody
+                    .fold(Privileges::default(), |all, grant| all | grant.privileges)
+                    .iter()
+                    .any(|held| Some(held) == privilege && !grantable);
             }
         };
         let (held, may_grant) = roles.held(role, on, owner);
@@ -305,10 +306,14 @@ impl Database {
                 ..CatalogRelation::default()
             });
         }
-        relations.iter_mut().filter(|relation| relation.schema == "public").for_each(|relation| secure(relation, access));
+        relations
+            .iter_mut()
+            .filter(|relation| relation.schema == "public")
+            .for_each(|relation| secure(relation, access));
         // Whose rows one may not read, their definition one may not see.
         for relation in &mut relations {
-            relation.definition = relation.definition.take().filter(|_| access.may_see(&reading.catalog, &relation.name));
+            relation.definition =
+                relation.definition.take().filter(|_| access.may_see(&reading.catalog, &relation.name));
         }
         let roles = &access.roles;
         let role = |role: &Arc<crate::roles::Role>| Role {

@@ -14,6 +14,7 @@ use sql::binder::visible_text;
 use sql::catalog::Definition;
 use sql::statement::{CreateMaterializedView, Emit, Explain, ExplainTarget, ObjectKind, OnError};
 
+use super::catalog_query::Asker;
 use super::show::text_table;
 use super::state::Running;
 use super::view::{plan_view, plan_view_as};
@@ -25,13 +26,13 @@ impl Database {
         &self,
         explain: &Explain,
         text: &str,
-        reading: &Reading,
+        (reading, asker): (&Reading, Option<&Asker>),
     ) -> Result<RecordBatch, SqlError> {
         if explain.state {
             return self.explain_state(&explain.target, text, reading);
         }
         let lines = match &explain.target {
-            ExplainTarget::Query(query) => self.explain_query(query, text, explain, reading).await?,
+            ExplainTarget::Query(query) => self.explain_query(query, text, explain, (reading, asker)).await?,
             ExplainTarget::CreateMaterializedView(create) => {
                 let access = reading.access.as_deref();
                 let planned = plan_view_as(&self.session_state, &reading.catalog, create, text, access)?;
@@ -110,11 +111,13 @@ impl Database {
         query: &datafusion::sql::sqlparser::ast::Query,
         text: &str,
         explain: &Explain,
-        reading: &Reading,
+        (reading, asker): (&Reading, Option<&Asker>),
     ) -> Result<Vec<String>, SqlError> {
         let physical = self.physical_plan(query, text, reading).await?;
         if explain.analyze {
-            let batches = datafusion::physical_plan::collect(physical.clone(), self.task_context()).await?;
+            let allowance = asker.map(|asker| self.allowance(asker.access.role, &asker.settings));
+            let context = self.context_of(allowance.as_ref())?;
+            let batches = datafusion::physical_plan::collect(physical.clone(), context).await?;
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             let text = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(physical.as_ref());
             let mut lines: Vec<String> = text.indent(explain.verbose).to_string().lines().map(str::to_owned).collect();

@@ -6,12 +6,14 @@
 mod authorize;
 mod backend;
 mod block;
+mod bounded;
 mod catalog_query;
 mod change;
 mod definitions;
 mod degraded;
 mod explain;
 mod index;
+mod memory;
 mod query;
 mod relations;
 mod rename;
@@ -50,6 +52,7 @@ use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use self::block::OwnWrites;
+use self::memory::Memory;
 use self::secrets::Secrets;
 use crate::audit::Audit;
 use crate::backend::{ReadPoint, ScramVerifier};
@@ -114,6 +117,8 @@ pub struct Database {
     /// How often the hash of a password is repeated.
     scram_iterations: u32,
     audit: Audit,
+    /// What queries hold.
+    memory: Memory,
     started_at: SystemTime,
     configured_interval: TickInterval,
     configured_retention: Retention,
@@ -155,6 +160,7 @@ impl Database {
             password,
             scram_iterations: config.scram_iterations,
             audit,
+            memory: Memory::default(),
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
             configured_retention: config.history_retention,
@@ -309,7 +315,9 @@ fn with_password(mut roles: Roles, password: Option<&ScramVerifier>) -> Roles {
 /// # Errors
 /// `Internal` only.
 pub fn session_state() -> engine::Result<SessionState> {
-    Ok(sql::functions::session_state(sql::functions::session_config(), Arc::default())?)
+    let mut state = sql::functions::session_state(sql::functions::session_config(), Arc::default())?;
+    bounded::register(&mut state)?;
+    Ok(state)
 }
 
 /// Runs blocking work of the engine off the async threads.

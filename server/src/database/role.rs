@@ -14,9 +14,9 @@ use sql::secret::Secret;
 use sql::statement::ObjectKind;
 use sql::{SqlError, SqlState};
 
+use super::Database;
 use super::change::Change;
 use super::secrets::{Secrets, names};
-use super::Database;
 use crate::backend::{Notice, Outcome, ScramVerifier};
 use crate::pg_catalog::BOOTSTRAP_ROLE;
 use crate::roles::access::{Access, COMPANIONS_OID, Secured, companion_oid, not_owner, secured};
@@ -289,7 +289,8 @@ impl Work<'_> {
             Some(Some(text)) => {
                 let verifier = text.parse::<ScramVerifier>();
                 if verifier.is_err() && is_md5(text) {
-                    let message = "MD5 passwords are not supported: give the password itself, or a SCRAM-SHA-256 verifier";
+                    let message =
+                        "MD5 passwords are not supported: give the password itself, or a SCRAM-SHA-256 verifier";
                     return Err(SqlError::unsupported(message));
                 }
                 role.verifier = Some(verifier.unwrap_or_else(|_| ScramVerifier::from_password(text, self.iterations)));
@@ -338,7 +339,9 @@ impl Work<'_> {
                 }
                 settings.remove(&name);
             }
-            Command::ResetAll => settings.retain(|name, _| Settings::is_superusers(name) && !self.access.is_superuser()),
+            Command::ResetAll => {
+                settings.retain(|name, _| Settings::is_superusers(name) && !self.access.is_superuser())
+            }
             _ => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "ALTER ROLE sets or resets a setting")),
         }
         self.roles.replace(Role { settings, ..role.as_ref().clone() })
@@ -408,8 +411,7 @@ impl Work<'_> {
             self.check_administers(&role)?;
             for member in members {
                 let member = self.existing(member)?;
-                let membership =
-                    Membership { role: role.oid, member: member.oid, grantor: self.access.role, admin };
+                let membership = Membership { role: role.oid, member: member.oid, grantor: self.access.role, admin };
                 if !self.roles.add_member(membership)? {
                     self.say(format!("role \"{}\" is already a member of role \"{}\"", member.name, role.name));
                 }
@@ -528,13 +530,7 @@ impl Work<'_> {
         }
     }
 
-    fn set_owner(
-        &mut self,
-        kind: ObjectKind,
-        name: &str,
-        if_exists: bool,
-        owner: &RoleName,
-    ) -> Result<(), SqlError> {
+    fn set_owner(&mut self, kind: ObjectKind, name: &str, if_exists: bool, owner: &RoleName) -> Result<(), SqlError> {
         if if_exists && self.catalog.get(name).is_none() {
             self.say(format!("relation \"{name}\" does not exist, skipping"));
             return Ok(());
@@ -577,7 +573,8 @@ impl Work<'_> {
             self.check_acts_as(role.oid, "reassign objects")?;
             self.check_acts_as(to.oid, "reassign objects")?;
             if role.oid == BOOTSTRAP_ROLE {
-                let message = format!("cannot reassign objects owned by role {SUPERUSER}: it owns the database system's");
+                let message =
+                    format!("cannot reassign objects owned by role {SUPERUSER}: it owns the database system's");
                 return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
             }
             for securable in self.roles.owned_by(role.oid) {

@@ -61,9 +61,8 @@ impl Secrets {
     /// # Errors
     /// 42704 if there is none.
     pub fn expect(&self, name: &str) -> Result<&Entry, SqlError> {
-        self.get(name).ok_or_else(|| {
-            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("secret \"{name}\" does not exist"))
-        })
+        self.get(name)
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("secret \"{name}\" does not exist")))
     }
 
     /// The name of the secret of this oid.
@@ -94,7 +93,8 @@ impl Secrets {
     /// # Errors
     /// 42704 if there is none of that name, 58030 if its provider has no value.
     pub fn value(&self, name: &str) -> Result<Secret, SqlError> {
-        let missing = |why: String| SqlError::new(SqlState("58030"), format!("secret \"{name}\" cannot be read: {why}"));
+        let missing =
+            |why: String| SqlError::new(SqlState("58030"), format!("secret \"{name}\" cannot be read: {why}"));
         match &self.expect(name)?.provider {
             SecretProvider::Kept(secret) => Ok(secret.clone()),
             SecretProvider::Environment(variable) => {

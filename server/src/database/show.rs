@@ -69,7 +69,12 @@ pub fn describe(
 ///
 /// # Errors
 /// 42P01, 42809 if the name stands for another kind of object than the statement says.
-pub fn create(kind: Option<ObjectKind>, name: &str, reading: &Reading, is_hidden: &dyn Fn(&str) -> bool) -> Result<RecordBatch, SqlError> {
+pub fn create(
+    kind: Option<ObjectKind>,
+    name: &str,
+    reading: &Reading,
+    is_hidden: &dyn Fn(&str) -> bool,
+) -> Result<RecordBatch, SqlError> {
     let object = object(name, reading)?;
     if let Some(kind) = kind {
         reading.catalog.expect(name, kind)?;

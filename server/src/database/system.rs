@@ -141,10 +141,13 @@ fn sources(reading: &Reading, engine: &Engine) -> RecordBatch {
         .bigint("errors", counts.iter().map(|c| count(c.errors)))
         .bigint("tombstones", counts.iter().map(|c| count(c.tombstones)))
         .bigint("skipped", counts.iter().map(|c| count(c.skipped)))
-        .text("trouble", found.iter().map(|(name, _, status, _)| {
+        .text(
+            "trouble",
+            found.iter().map(|(name, _, status, _)| {
                 // It names brokers.
                 status.as_ref().and_then(|s| s.trouble.clone()).filter(|_| reading.may_see(name))
-            }))
+            }),
+        )
         .batch()
 }
 

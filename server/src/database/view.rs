@@ -21,9 +21,9 @@ use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Addition, Change, Removal};
-use super::secrets::Secrets;
 use super::index::{check_indexes, columns_of};
 use super::relations::DeltaRelations;
+use super::secrets::Secrets;
 use super::{Database, blocking, source, state};
 use crate::backend::{Notice, Outcome};
 use crate::roles::access::Access;

@@ -85,7 +85,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, server: Arc<Serve
 
 /// Lets the client in; `None` where it only came to cancel.
 async fn enter(wire: &mut Wire, server: &Server, peer: SocketAddr) -> Result<Option<Admitted>, Failure> {
-    match greet(wire).await? {
+    match greet(wire, server).await? {
         Greeting::Session(startup) => admit(wire, server, startup, peer).await.map(Some),
         Greeting::Cancel { pid, secret } => {
             server.sessions.cancel_with_secret(pid, &secret);
@@ -134,7 +134,8 @@ impl Connection {
         let session = Session::new(server.backend.clone(), admitted.identity, admitted.settings);
         entry.show_application_name(&session.settings.value("application_name").unwrap_or_default());
         let reported_version = session.settings.version();
-        let mut connection = Self { wire, session, entry, server, skipping: false, secrets: Vec::new(), reported, reported_version };
+        let mut connection =
+            Self { wire, session, entry, server, skipping: false, secrets: Vec::new(), reported, reported_version };
         let ended = connection.serve_messages().await;
         drop(registration);
         tracing::debug!(pid, "session ended");

@@ -1,6 +1,6 @@
 //! From the first byte of a connection to its first ReadyForQuery.
 //!
-//! SSLRequest and GSSENCRequest are declined, a CancelRequest is carried out without a word, a startup packet is
+//! An SSLRequest begins TLS where there is a certificate, a GSSENCRequest is declined, a CancelRequest is carried out without a word, a startup packet is
 //! negotiated, authenticated and turned into a session with its settings.
 
 use std::net::SocketAddr;
@@ -54,15 +54,21 @@ pub(super) struct Admitted {
 ///
 /// # Errors
 /// Fatal 08P01 or 0A000 for what is neither.
-pub(super) async fn greet(wire: &mut Wire) -> Result<Greeting, Failure> {
+pub(super) async fn greet(wire: &mut Wire, server: &Server) -> Result<Greeting, Failure> {
     // Each encryption may be asked for once; more is no client.
     let (mut ssl_asked, mut gss_asked) = (false, false);
     loop {
         let mut body = wire.read_startup_packet().await?;
         let code = body.get_i32();
         match code {
-            SSL_REQUEST if !std::mem::replace(&mut ssl_asked, true) => decline(wire).await?,
-            GSS_REQUEST if !std::mem::replace(&mut gss_asked, true) => decline(wire).await?,
+            SSL_REQUEST if !std::mem::replace(&mut ssl_asked, true) => match &server.config.tls {
+                Some(tls) => {
+                    answer(wire, b'S').await?;
+                    wire.encrypt(&tls.identity()).await?;
+                }
+                None => answer(wire, b'N').await?,
+            },
+            GSS_REQUEST if !std::mem::replace(&mut gss_asked, true) => answer(wire, b'N').await?,
             CANCEL_REQUEST if (8..=260).contains(&body.len()) => {
                 return Ok(Greeting::Cancel { pid: body.get_i32(), secret: body });
             }
@@ -80,12 +86,13 @@ pub(super) async fn greet(wire: &mut Wire) -> Result<Greeting, Failure> {
     }
 }
 
-async fn decline(wire: &mut Wire) -> Result<(), Failure> {
+/// Answers a request for encryption.
+async fn answer(wire: &mut Wire, answer: u8) -> Result<(), Failure> {
     // Whatever was sent behind the request was sent on the hope of encryption.
     if wire.has_inbound() {
         return Err(Failure::Fatal(violation("received unencrypted data after an encryption request")));
     }
-    wire.out.put_u8(b'N');
+    wire.out.put_u8(answer);
     Ok(wire.flush().await?)
 }
 
@@ -103,6 +110,11 @@ pub(super) async fn admit(
     let version = if startup.version >= VERSION_3_2 { VERSION_3_2 } else { VERSION_3_0 };
     if version != startup.version || !asked.protocol_options.is_empty() {
         reply::negotiate_version(&mut wire.out, version, asked.protocol_options);
+    }
+    if server.config.tls_required && !wire.is_encrypted() && !peer.ip().to_canonical().is_loopback() {
+        let error = SqlError::new(SqlState("28000"), "the server takes connections from other machines by TLS alone");
+        server.backend.audit().login(None, &asked.user, peer, Err(&error));
+        return Err(Failure::Fatal(error.hint("Connect with sslmode=require or stricter.")));
     }
     let login = authenticate(wire, server, &asked.user, peer.ip()).await.inspect_err(|failure| {
         if let Failure::Fatal(error) | Failure::Error(error) = failure {

@@ -73,8 +73,9 @@ impl Access {
         if self.acts_as(CREATE_SOURCE) {
             return Ok(());
         }
-        Err(forbidden(format!("permission denied to create {what}"))
-            .detail("Only roles with privileges of the \"pg_create_source\" role may make the server connect elsewhere."))
+        Err(forbidden(format!("permission denied to create {what}")).detail(
+            "Only roles with privileges of the \"pg_create_source\" role may make the server connect elsewhere.",
+        ))
     }
 
     /// Checks that the role owns a relation, or acts as who does. A relation that is not there is no matter of rights.
@@ -148,7 +149,8 @@ impl Access {
     /// # Errors
     /// 42501.
     pub fn check_signals(&self, other: Option<u32>, ends: bool) -> Result<(), SqlError> {
-        let (verb, done, what) = if ends { ("terminate", "terminated", "process") } else { ("cancel", "canceled", "query") };
+        let (verb, done, what) =
+            if ends { ("terminate", "terminated", "process") } else { ("cancel", "canceled", "query") };
         if self.is_superuser() {
             return Ok(());
         }

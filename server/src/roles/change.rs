@@ -182,9 +182,7 @@ impl Roles {
             return owner;
         }
         let grants = self.grants_on(on, owner);
-        let count = |candidate: &u32| {
-            ((grantable_by(&grants, *candidate) & wanted).iter().count(), *candidate == role)
-        };
+        let count = |candidate: &u32| ((grantable_by(&grants, *candidate) & wanted).iter().count(), *candidate == role);
         self.acting(role).into_iter().max_by_key(count).unwrap_or(role)
     }
 
@@ -225,9 +223,10 @@ impl Roles {
     pub fn dependents(&self, role: u32) -> BTreeSet<(Securable, bool)> {
         let owned = self.owned_by(role).into_iter().map(|securable| (securable, true));
         let concerns = |grant: &Grant| grant.grantee == Some(role) || grant.grantor == role;
-        let granted = self.grants.iter().filter(|(securable, grants)| {
-            self.owner(**securable) != role && grants.iter().any(concerns)
-        });
+        let granted = self
+            .grants
+            .iter()
+            .filter(|(securable, grants)| self.owner(**securable) != role && grants.iter().any(concerns));
         owned.chain(granted.map(|(securable, _)| (*securable, false))).collect()
     }
 

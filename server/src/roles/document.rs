@@ -161,10 +161,8 @@ pub async fn write(store: &Store, roles: &Roles) -> engine::Result<()> {
         privileges: grant.privileges.letters(),
         grantable: grant.grantable.letters(),
     };
-    let grants = |(on, grants): (Securable, &[Grant])| GrantsText {
-        on: text_of(on),
-        grant: grants.iter().map(grant).collect(),
-    };
+    let grants =
+        |(on, grants): (Securable, &[Grant])| GrantsText { on: text_of(on), grant: grants.iter().map(grant).collect() };
     let document = Document {
         version: VERSION,
         next_oid: roles.next_oid(),

@@ -216,7 +216,8 @@ impl Roles {
         let mut found = BTreeSet::from([role]);
         let mut open = vec![role];
         while let Some(member) = open.pop().filter(|member| self.roles.contains_key(member)) {
-            let memberships = self.memberships.iter().filter(|membership| membership.member == member && passes(member));
+            let memberships =
+                self.memberships.iter().filter(|membership| membership.member == member && passes(member));
             for membership in memberships {
                 if found.insert(membership.role) {
                     open.push(membership.role);
@@ -263,8 +264,10 @@ impl Roles {
         if let Some(grants) = self.grants.get(&on) {
             return grants.clone();
         }
-        let everybody = Grant { grantee: None, grantor: owner, privileges: on.of_public(), grantable: Privileges::default() };
-        let own = Grant { grantee: Some(owner), grantor: owner, privileges: on.all(), grantable: Privileges::default() };
+        let everybody =
+            Grant { grantee: None, grantor: owner, privileges: on.of_public(), grantable: Privileges::default() };
+        let own =
+            Grant { grantee: Some(owner), grantor: owner, privileges: on.all(), grantable: Privileges::default() };
         let all = [everybody, own].into_iter();
         all.filter(|grant| !grant.privileges.is_empty()).collect()
     }

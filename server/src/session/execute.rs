@@ -20,8 +20,8 @@ use super::rows::{RowSource, sql_error, text_rows};
 use super::settings::{Settings, is_known, unrecognized};
 use super::transaction::{End, Modes, State, only_in_block};
 use super::{Session, placed};
-use crate::database::administration_tag;
 use crate::backend::{Notice, PlanSlot, RoleSetting, RowsTag, StatementResult};
+use crate::database::administration_tag;
 
 /// `SHOW TICK`: the tick that reads see.
 const TICK: &str = "tick";

@@ -386,7 +386,8 @@ mod tests {
     async fn only_the_right_secret_stops_a_statement() {
         let sessions = Sessions::new();
         let pid = sessions.next_pid();
-        let registration = sessions.add(identity(pid), vec![1, 2, 3, 4], CancellationToken::new(), of(1)).expect("room");
+        let registration =
+            sessions.add(identity(pid), vec![1, 2, 3, 4], CancellationToken::new(), of(1)).expect("room");
         let entry = registration.entry();
         let control = entry.start_statement(None);
         sessions.cancel_with_secret(pid, &[1, 2, 3]);

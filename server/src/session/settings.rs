@@ -11,8 +11,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use sql::{SqlError, SqlState};
 
-use super::setting_list::{Definition, SETTINGS, find};
-use super::setting_value::{boolean, canonical, invalid};
+use super::setting_list::{Definition, SETTINGS, Unit, find};
+use super::setting_value::{boolean, canonical, integer, invalid};
 use super::time_zone::TimeZone;
 
 pub use super::setting_list::SERVER_VERSION;
@@ -301,6 +301,15 @@ impl Settings {
             _ => 1,
         };
         Some(Duration::from_millis(number.saturating_mul(unit_millis)))
+    }
+
+    /// A setting that is an amount of memory, bytes; `None` where 0 turns it off.
+    pub fn bytes(&self, name: &str) -> Option<usize> {
+        let kilobytes = integer(&self.value(name)?, Unit::Kilobytes)?;
+        usize::try_from(kilobytes)
+            .ok()
+            .filter(|kilobytes| *kilobytes > 0)
+            .map(|kilobytes| kilobytes.saturating_mul(1024))
     }
 
     /// The schemas of search_path, in order, `$user` among them.

@@ -9,8 +9,7 @@ use crate::statement::Statement;
 use crate::{SqlError, SqlState};
 
 /// Privileges that PostgreSQL has and nothing here needs.
-const UNKNOWN_HERE: [&str; 8] =
-    ["references", "trigger", "execute", "temporary", "temp", "set", "maintain", "alter"];
+const UNKNOWN_HERE: [&str; 8] = ["references", "trigger", "execute", "temporary", "temp", "set", "maintain", "alter"];
 
 /// Kinds of object there are none of, in `ALL … IN SCHEMA`.
 const NONE_OF: [&str; 4] = ["sequences", "functions", "procedures", "routines"];

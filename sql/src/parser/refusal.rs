@@ -11,7 +11,10 @@ const STATEMENTS: [(&[&str], &str); 28] = [
     (&["alter", "secret"], "Drop it and create it again."),
     (&["alter", "materialized", "view"], "It can be renamed: ALTER … RENAME TO. Otherwise use CREATE OR REPLACE."),
     (&["alter", "system"], "Settings are given when the server starts."),
-    (&["alter"], "Names and owners can be changed, with RENAME TO and OWNER TO. Otherwise use CREATE OR REPLACE, or DROP and CREATE."),
+    (
+        &["alter"],
+        "Names and owners can be changed, with RENAME TO and OWNER TO. Otherwise use CREATE OR REPLACE, or DROP and CREATE.",
+    ),
     (&["insert"], WRITES),
     (&["update"], WRITES),
     (&["delete"], WRITES),

@@ -26,8 +26,7 @@ pub(crate) fn create(cursor: &mut Cursor<'_>, kind: &str) -> Result<Administrati
     let if_not_exists = cursor.words(&["if", "not", "exists"]);
     let (name, position) = new_role_name(cursor)?;
     let attributes = RoleAttributes { login: (kind == "user").then_some(true), ..RoleAttributes::default() };
-    let mut role =
-        CreateRole { name, if_not_exists, attributes, in_roles: vec![], members: vec![], admins: vec![] };
+    let mut role = CreateRole { name, if_not_exists, attributes, in_roles: vec![], members: vec![], admins: vec![] };
     cursor.word("with");
     while !cursor.at_end() {
         if cursor.words(&["in", "role"]) || cursor.words(&["in", "group"]) {

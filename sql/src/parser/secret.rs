@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::create;
 use super::cursor::{Cursor, is_word};
 use super::dialect::Postgres;
 use super::options;
 use super::role::{list, text};
 use super::script::Places;
-use super::create;
 use crate::administration::{Administration, CreateSecret, SecretProvider};
 use crate::secret::{HIDDEN, Secret};
 use crate::{SqlError, SqlState};
@@ -35,7 +35,9 @@ pub(crate) fn create(cursor: &mut Cursor<'_>) -> Result<Administration, SqlError
     if let Some(unknown) = options.first() {
         let message = format!("unknown option \"{}\" of a secret", unknown.name);
         let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).at(unknown.position);
-        return Err(error.hint("A secret has the option backend ('meta', 'env' or 'file'), name for 'env', path for 'file'."));
+        return Err(
+            error.hint("A secret has the option backend ('meta', 'env' or 'file'), name for 'env', path for 'file'.")
+        );
     }
     let needs = |option: Option<String>, what: &str| {
         let message = format!("a secret of this backend needs the option {what}");
@@ -189,7 +191,10 @@ mod tests {
             ("CREATE SECRET s WITH (backend = 'meta') AS 'fish'", &["fish"]),
             ("CREATE SECRET IF NOT EXISTS s AS 'fish'; SELECT 1 AS 'x'", &["fish"]),
             ("CREATE SOURCE s (a int) WITH (topic = 't', sasl.password = 'fish') FORMAT JSON", &["fish"]),
-            ("CREATE SOURCE s (a int) WITH ('properties.sasl.password' = 'fish', ssl.key.pem = 'chips')", &["fish", "chips"]),
+            (
+                "CREATE SOURCE s (a int) WITH ('properties.sasl.password' = 'fish', ssl.key.pem = 'chips')",
+                &["fish", "chips"],
+            ),
             ("CREATE SOURCE s (a int) WITH (sasl.password = fish, b = 1)", &["fish"]),
             ("CREATE SOURCE s (a int) WITH (sasl.password = SECRET fish)", &[]),
             ("SELECT password FROM t WHERE a = 'seen'", &[]),

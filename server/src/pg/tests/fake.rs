@@ -321,9 +321,7 @@ impl Backend for Fake {
         local: bool,
     ) -> Result<(), SqlError> {
         match role {
-            Some("missing") => {
-                Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "role \"missing\" does not exist"))
-            }
+            Some("missing") => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "role \"missing\" does not exist")),
             Some(role) if role != "none" && role != &*identity.user => {
                 Err(SqlError::new(SqlState("42501"), format!("permission denied to set role \"{role}\"")))
             }

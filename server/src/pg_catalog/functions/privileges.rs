@@ -89,7 +89,8 @@ fn holds_any(call: &Call, on: Securable, grantee: Grantee) -> Result<bool> {
 }
 
 /// Privileges of PostgreSQL's that nothing here asks for.
-const NEEDED_BY_NOTHING: [&str; 8] = ["REFERENCES", "TRIGGER", "RULE", "TEMP", "TEMPORARY", "EXECUTE", "USAGE", "CREATE"];
+const NEEDED_BY_NOTHING: [&str; 8] =
+    ["REFERENCES", "TRIGGER", "RULE", "TEMP", "TEMPORARY", "EXECUTE", "USAGE", "CREATE"];
 
 /// `has_…([role,] relation, …, privilege)`: the relation is the `from_end`th argument from the end.
 fn on_relation(call: &Call, from_end: usize) -> Result<Cell> {

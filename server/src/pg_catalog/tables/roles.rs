@@ -69,10 +69,7 @@ pub(super) fn pg_auth_members(snapshot: &CatalogSnapshot, relation: &'static Sys
 }
 
 /// What sessions of a role start with.
-pub(super) fn pg_db_role_setting(
-    snapshot: &CatalogSnapshot,
-    relation: &'static SystemRelation,
-) -> Result<RecordBatch> {
+pub(super) fn pg_db_role_setting(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
     let mut rows = Rows::new(relation, &["setdatabase", "setrole", "setconfig"]);
     for role in snapshot.roles().iter().filter(|role| !role.settings.is_empty()) {
         rows.push([0.into(), role.oid.into(), role.settings.clone().into()]);

@@ -8,8 +8,8 @@ use sql::administration::Privilege;
 use sql::error::{SqlError, SqlState};
 
 use crate::pg_catalog::{
-    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Grantee, PgCatalog, Relation, RelationKind, Role, SchemaEntry, SessionAccess,
-    SessionActivity, SessionFacts, Setting,
+    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Grantee, PgCatalog, Relation, RelationKind, Role, SchemaEntry,
+    SessionAccess, SessionActivity, SessionFacts, Setting,
 };
 use crate::roles::privileges::{Grant, Privileges};
 use crate::roles::{Membership, Roles, Securable};

@@ -20,12 +20,17 @@ fn a_role_has_what_its_statement_says() {
                 VALID UNTIL '2030-01-01' IN ROLE b, c ROLE d ADMIN e";
     let Administration::CreateRole(role) = administration(text) else { panic!("no role") };
     assert_eq!((role.name.as_str(), role.if_not_exists), ("a", false));
-    assert_eq!((role.in_roles, role.members, role.admins), (vec!["b".into(), "c".into()], vec![name("d")], vec![name("e")]));
+    assert_eq!(
+        (role.in_roles, role.members, role.admins),
+        (vec!["b".into(), "c".into()], vec![name("d")], vec![name("e")])
+    );
     let attributes = role.attributes;
     assert_eq!((attributes.login, attributes.superuser, attributes.inherit), (Some(true), Some(false), Some(true)));
     assert_eq!((attributes.connection_limit, attributes.valid_until.as_deref()), (Some(3), Some("2030-01-01")));
     assert_eq!(attributes.password.flatten().map(|p| p.reveal().to_owned()).as_deref(), Some("p"));
-    for (text, login) in [("CREATE USER a", Some(true)), ("CREATE USER a NOLOGIN", Some(false)), ("CREATE GROUP a", None)] {
+    for (text, login) in
+        [("CREATE USER a", Some(true)), ("CREATE USER a NOLOGIN", Some(false)), ("CREATE GROUP a", None)]
+    {
         let Administration::CreateRole(role) = administration(text) else { panic!("no role") };
         assert_eq!(role.attributes.login, login, "{text}");
     }
@@ -95,11 +100,14 @@ fn secrets_have_a_provider() {
     let kept = administration("CREATE SECRET s WITH (backend = 'meta') AS 'v'");
     let Administration::CreateSecret(secret) = kept else { panic!("no secret") };
     assert_eq!(secret.provider, SecretProvider::Kept(crate::secret::Secret::new("v")));
-    let Administration::CreateSecret(secret) = administration("CREATE SECRET s WITH (backend = 'env', name = 'V')") else {
+    let Administration::CreateSecret(secret) = administration("CREATE SECRET s WITH (backend = 'env', name = 'V')")
+    else {
         panic!("no secret")
     };
     assert_eq!(secret.provider, SecretProvider::Environment("V".into()));
-    let of_source = source("CREATE SOURCE s (a int) WITH (connector = 'kafka', bootstrap = 'b', topic = 't', sasl.password = SECRET p) FORMAT JSON");
+    let of_source = source(
+        "CREATE SOURCE s (a int) WITH (connector = 'kafka', bootstrap = 'b', topic = 't', sasl.password = SECRET p) FORMAT JSON",
+    );
     assert_eq!(of_source.secrets, [("sasl.password".to_owned(), "p".to_owned())]);
     assert!(of_source.options.iter().all(|(name, _)| name != "sasl.password"));
 }
@@ -116,6 +124,11 @@ fn what_is_wrong_is_said_at_its_place() {
         ("GRANT FLY ON t TO u", "42601", "unrecognized privilege type \"fly\"", "FLY"),
         ("GRANT SELECT ON s.t TO u", "3F000", "schema \"s\" does not exist", "s.t"),
         ("GRANT SELECT ON t", "42601", "syntax error at end of input", ""),
-        ("CREATE SECRET s WITH (backend = 'vault') AS 'x'", "22023", "unknown backend \"vault\" of a secret: it is 'meta', 'env' or 'file'", "WITH"),
+        (
+            "CREATE SECRET s WITH (backend = 'vault') AS 'x'",
+            "22023",
+            "unknown backend \"vault\" of a secret: it is 'meta', 'env' or 'file'",
+            "WITH",
+        ),
     ]);
 }
