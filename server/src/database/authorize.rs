@@ -26,12 +26,14 @@ impl Database {
     pub(super) fn access(&self, identity: &Identity, settings: &Settings) -> Result<Access, SqlError> {
         let roles = self.roles();
         let named = |setting: &str| settings.value(setting).filter(|name| !name.is_empty());
-        let session_role = match named("session_authorization") {
-            Some(name) if *name != *identity.user => roles.expect(&name)?.oid,
-            _ => identity.role,
+        // Where nobody is asked for a password, the session's own name may be no role's.
+        let session_user = named("session_authorization").unwrap_or_else(|| identity.user.to_string());
+        let session_role = match *session_user == *identity.user {
+            true => identity.role,
+            false => roles.expect(&session_user)?.oid,
         };
         let role = match named("role") {
-            Some(name) if name != "none" => roles.expect(&name)?.oid,
+            Some(name) if name != "none" && name != session_user => roles.expect(&name)?.oid,
             _ => session_role,
         };
         if roles.get(role).is_none() {

@@ -197,11 +197,9 @@ impl Backend for Database {
         match (setting, role.filter(|role| !(setting == RoleSetting::Role && role.eq_ignore_ascii_case("none")))) {
             (RoleSetting::Role, None) => settings.put(setting.name(), role.map(|_| "none"), local),
             (RoleSetting::Role, Some(name)) => {
-                let session_role = match settings.value(RoleSetting::SessionAuthorization.name()) {
-                    Some(session) if !own(&session) => existing(&session)?,
-                    _ => identity.role,
-                };
-                if !own(name) && !roles.may_become(session_role, existing(name)?) {
+                let session_user = settings.value(RoleSetting::SessionAuthorization.name()).unwrap_or_default();
+                let session_role = if own(&session_user) { identity.role } else { existing(&session_user)? };
+                if name != session_user && !roles.may_become(session_role, existing(name)?) {
                     return Err(forbidden(format!("permission denied to set role \"{name}\"")));
                 }
                 settings.put(setting.name(), Some(name), local);

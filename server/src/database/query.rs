@@ -48,13 +48,10 @@ impl Database {
         reading: &Reading,
         asker: Option<&Asker>,
     ) -> Result<PlannedQuery, SqlError> {
-        if let Some(asker) = asker
-            && Self::asks_catalog(query)
-        {
-            return self.plan_catalog_query(query, text, types, reading, asker);
-        }
-        let relations = ReadRelations::new(reading, &self.engine);
-        let planned = bind(&self.session_state, &relations, query, text, types)?;
+        let planned = match asker.filter(|_| Self::asks_catalog(query)) {
+            Some(asker) => self.plan_catalog_query(query, text, types, reading, asker)?,
+            None => bind(&self.session_state, &ReadRelations::new(reading, &self.engine), query, text, types)?,
+        };
         let allowance = asker.map(|asker| self.allowance(asker.access.role, &asker.settings));
         Ok(PlannedQuery { allowance, ..planned })
     }
@@ -137,10 +134,11 @@ const PLAN_NODES_MAX: usize = 10_000;
 fn check_size(plan: &LogicalPlan) -> Result<(), SqlError> {
     let mut nodes = 0;
     on_big_stack(|| {
-        plan.apply_with_subqueries(|_| {
+        let counted = plan.apply_with_subqueries(|_| {
             nodes += 1;
             Ok(if nodes > PLAN_NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })
+        });
+        counted.map(drop).map_err(SqlError::from)
     })?;
     if nodes <= PLAN_NODES_MAX {
         return Ok(());

@@ -545,13 +545,14 @@ impl Work<'_> {
 
     /// Gives something, and what comes with it, to a role.
     fn give(&mut self, securable: Securable, owner: u32) {
+        let old = self.roles.owner(securable);
         self.roles.set_owner(securable, owner);
         if let Securable::Relation(oid) = securable
             && let Some(object) = self.catalog.objects().find(|object| object.oid == oid)
         {
             let companions: Vec<_> =
                 object.definition.companions().iter().map(|suffix| companion_oid(object, suffix)).collect();
-            companions.into_iter().for_each(|oid| self.roles.set_owner(Securable::Relation(oid), owner));
+            companions.into_iter().for_each(|oid| self.roles.hand_over(Securable::Relation(oid), old, owner));
         }
     }
 

@@ -186,10 +186,15 @@ impl Roles {
         self.acting(role).into_iter().max_by_key(count).unwrap_or(role)
     }
 
-    /// Gives something to a role, whose privileges on it the new owner takes over from the old one.
+    /// Gives something to a role.
     pub fn set_owner(&mut self, of: Securable, owner: u32) {
         let old = self.owner(of);
         self.owners.insert(of, owner);
+        self.hand_over(of, old, owner);
+    }
+
+    /// What an owner has on something, and gave others, is the new owner's from here on.
+    pub fn hand_over(&mut self, of: Securable, old: u32, owner: u32) {
         let Some(grants) = self.grants.remove(&of) else { return };
         let changed = |role: u32| if role == old { owner } else { role };
         let mut merged: Vec<Grant> = Vec::with_capacity(grants.len());
