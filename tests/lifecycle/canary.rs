@@ -3,8 +3,8 @@
 
 use std::io::{Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, Once};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, Once};
 
 use engine::source::embedded_broker::EmbeddedBroker;
 use server::config::Config;
@@ -175,7 +175,7 @@ fn page(port: u16, path: &str) -> String {
     page
 }
 
-fn files(root: &Path) -> Arc<[std::path::PathBuf]> {
+fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {
@@ -185,5 +185,5 @@ fn files(root: &Path) -> Arc<[std::path::PathBuf]> {
         }
     }
     assert!(found.len() >= 4, "{found:?}");
-    found.into()
+    found
 }
