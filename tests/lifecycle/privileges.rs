@@ -424,6 +424,37 @@ fn a_session_acts_as_the_roles_it_may_become() {
 }
 
 #[test]
+fn the_memory_of_queries_is_bounded() {
+    let mut sessions = Sessions::start(Config::default());
+    let groups = "SELECT count(*) FROM (SELECT value, count(*) FROM generate_series(1, 1000000) GROUP BY value)";
+    let sort =
+        "SELECT count(*) FROM (SELECT value FROM generate_series(1, 1000000) ORDER BY value % 7, value OFFSET 1)";
+    for setting in ["query_memory_max", "role_memory_max"] {
+        sessions.run_as("tidemark", &format!("SET {setting} = '2MB'"));
+        for query in [
+            groups,
+            sort,
+            &format!("EXPLAIN ANALYZE {groups}"),
+            &format!("SELECT current_user, n.* FROM ({groups}) AS n"),
+        ] {
+            assert_eq!(sessions.refused("tidemark", query), "53200 out of memory", "{setting}: {query}");
+        }
+        sessions.run_as("tidemark", "SELECT count(*) FROM generate_series(1, 1000)");
+        sessions.run_as("tidemark", &format!("SET {setting} = 0"));
+    }
+    assert_eq!(sessions.run_as("tidemark", groups), ["1000000"]);
+    sessions.run_as("tidemark", "CREATE ROLE small LOGIN; ALTER ROLE small SET query_memory_max = '2MB'");
+    assert_eq!(sessions.refused("small", groups), "53200 out of memory");
+    for change in ["SET query_memory_max = 0", "SELECT set_config('query_memory_max', '0', false)"] {
+        assert_eq!(sessions.refused("small", change), "42501 permission denied to set parameter \"query_memory_max\"");
+    }
+    assert_eq!(
+        sessions.refused("small", "ALTER ROLE small SET query_memory_max = 0"),
+        "42501 permission denied to set parameter \"query_memory_max\""
+    );
+}
+
+#[test]
 fn roles_go_when_nothing_hangs_on_them() {
     let mut sessions = Sessions::start(Config::default());
     sessions.run_as("tidemark", SETUP);
