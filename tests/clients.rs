@@ -12,6 +12,8 @@ mod psql;
 mod psycopg;
 #[path = "clients/subscribe.rs"]
 mod subscribe;
+#[path = "clients/tls.rs"]
+mod tls;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
 #[path = "clients/workloads.rs"]

@@ -1,6 +1,8 @@
 //! Views that come, are replaced and go while records flow, on a running engine over a log in memory; definitions that
 //! are kept; the longest statements.
 
+#[path = "lifecycle/canary.rs"]
+mod canary;
 #[path = "lifecycle/clock.rs"]
 mod clock;
 #[path = "lifecycle/compacted.rs"]
@@ -19,6 +21,8 @@ mod joining;
 mod killed;
 #[path = "lifecycle/long_statements.rs"]
 mod long_statements;
+#[path = "lifecycle/privileges.rs"]
+mod privileges;
 #[path = "lifecycle/stacked.rs"]
 mod stacked;
 #[path = "lifecycle/state.rs"]

@@ -20,6 +20,7 @@ use sql::statement::Parsed;
 use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::audit::Audit;
 pub use crate::session::settings::Settings;
 
 /// Field metadata that names a column's Postgres type where Arrow's type alone does not say it: `oid`, `name`,
@@ -91,14 +92,40 @@ pub trait Backend: Send + Sync + 'static {
     /// True if clients may connect to `name`.
     fn database_exists(&self, name: &str) -> bool;
 
-    /// The role of that name, or `None`.
-    fn role(&self, name: &str) -> Option<Role>;
+    /// Whom a client is that may connect as `user`, its password checked.
+    ///
+    /// # Errors
+    /// 28000 if there is no such role or it may not log in, 42501 if it may not connect to the database.
+    fn login(&self, user: &str) -> Result<Login, SqlError>;
 
-    /// True once some role has a password: from then on everybody needs one.
+    /// True once some superuser has a password: from then on everybody needs one.
     fn password_required(&self) -> bool;
 
-    /// The password verifier of a role; `None` if the role or its password does not exist.
+    /// The password verifier of a role; `None` if the role or its password does not exist, or is no longer good.
     fn scram_verifier(&self, role: &str) -> Option<ScramVerifier>;
+
+    /// What the verifiers of roles that do not exist are derived from; the same after a restart.
+    fn mock_secret(&self) -> [u8; 32];
+
+    /// How often the hash of a new password is repeated.
+    fn scram_iterations(&self) -> u32;
+
+    /// Changes as whom a session acts: the settings `role` and `session_authorization`, and `is_superuser` with them.
+    /// `None` is whom it began as.
+    ///
+    /// # Errors
+    /// 22023 for a role that does not exist, 42501 for one that it may not become.
+    fn act_as(
+        &self,
+        identity: &Identity,
+        settings: &Settings,
+        setting: RoleSetting,
+        role: Option<&str>,
+        local: bool,
+    ) -> Result<(), SqlError>;
+
+    /// Where what happens to rights is written.
+    fn audit(&self) -> &Audit;
 
     /// The value of an engine-wide setting such as `tick_interval`, or `None` if there is no such setting.
     fn show_setting(&self, name: &str) -> Option<String>;
@@ -110,7 +137,12 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// 22023 for a value out of range, 42501 for a role that may not.
-    async fn set_setting(&self, identity: &Identity, name: &str, value: Option<&str>) -> Result<bool, SqlError>;
+    async fn set_setting(
+        &self,
+        session: (&Identity, &Settings),
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<bool, SqlError>;
 }
 
 /// One published tick: what all reads of a transaction see.
@@ -156,6 +188,8 @@ pub struct Identity {
     pub pid: i32,
     /// The role it logged in as.
     pub user: Arc<str>,
+    /// The oid of that role.
+    pub role: u32,
     /// The database it connected to.
     pub database: Arc<str>,
     /// Where it comes from.
@@ -164,11 +198,41 @@ pub struct Identity {
     pub started_at: SystemTime,
 }
 
-/// A role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Role {
+/// A role that a client may connect as.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Login {
+    /// Its oid.
+    pub role: u32,
     /// May do everything.
     pub superuser: bool,
+    /// Sessions at a time; -1 is any number.
+    pub connection_limit: i32,
+    /// What its sessions start with.
+    pub settings: Vec<(String, String)>,
+}
+
+/// The settings that say as whom a session acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleSetting {
+    /// `role`: as a role that the session's own is a member of.
+    Role,
+    /// `session_authorization`: as any, for who logged in as a superuser.
+    SessionAuthorization,
+}
+
+impl RoleSetting {
+    /// The setting of this name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Role, Self::SessionAuthorization].into_iter().find(|setting| setting.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::SessionAuthorization => "session_authorization",
+        }
+    }
 }
 
 /// An engine-wide setting, as SHOW ALL lists it.

@@ -10,6 +10,7 @@ use engine::tick::durability::CheckpointPace;
 use engine::tick::history::Retention;
 use engine::tick::interval::{TickInterval, parse_duration};
 use serde::Deserialize;
+pub use sql::secret::Secret;
 use sql::state_budget::StateBudget;
 
 /// How long a server may be silent before another takes over.
@@ -85,35 +86,29 @@ pub struct ServeArgs {
     #[arg(long, env = "TIDEMARK_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub password: Option<Secret>,
 
+    /// The server's certificate chain, a PEM file; with it clients can use TLS. Read again on SIGHUP
+    #[arg(long, env = "TIDEMARK_TLS_CERT", value_name = "FILE.pem")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's key, a PEM file
+    #[arg(long, env = "TIDEMARK_TLS_KEY", value_name = "FILE.pem")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Refuse clients of other machines that do not use TLS [default: false]
+    #[arg(long, env = "TIDEMARK_TLS_REQUIRED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub tls_required: Option<bool>,
+
+    /// How often the hash of a new password is repeated; 4096 or more [default: 15000]
+    #[arg(long, env = "TIDEMARK_SCRAM_ITERATIONS", value_name = "N")]
+    pub scram_iterations: Option<u32>,
+
+    /// Where logins, definitions, changes of rights and refusals are written: `off`, `log`, or a file [default: off]
+    #[arg(long, env = "TIDEMARK_AUDIT", value_name = "off|log|FILE")]
+    pub audit: Option<String>,
+
     /// What is logged to standard error: error, warn, info, debug, trace, or tracing directives [default: info]
     #[arg(long, env = "TIDEMARK_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
-}
-
-/// A password: never shown.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
-}
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
 }
 
 /// The file of `--config`: the same settings, none required, unknown ones refused.
@@ -133,8 +128,23 @@ struct ConfigFile {
     quarantine_rows_max: Option<usize>,
     max_view_state: Option<String>,
     connections_max: Option<usize>,
-    password: Option<Secret>,
+    password: Option<SecretText>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_required: Option<bool>,
+    scram_iterations: Option<u32>,
+    audit: Option<String>,
     log: Option<String>,
+}
+
+/// A secret in the file.
+#[derive(Debug, Clone)]
+struct SecretText(Secret);
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Secret::new(text)))
+    }
 }
 
 /// Everything settled.
@@ -168,6 +178,16 @@ pub struct Config {
     pub connections_max: usize,
     /// The password of user `tidemark`.
     pub password: Option<Secret>,
+    /// The certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Whether other machines have to use TLS.
+    pub tls_required: bool,
+    /// How often the hash of a new password is repeated.
+    pub scram_iterations: u32,
+    /// Where the audit log goes.
+    pub audit: String,
     /// What is logged.
     pub log: String,
 }
@@ -189,6 +209,11 @@ impl Default for Config {
             max_view_state: StateBudget::default(),
             connections_max: 500,
             password: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_required: false,
+            scram_iterations: 15_000,
+            audit: "off".into(),
             log: "info".into(),
         }
     }
@@ -229,7 +254,12 @@ impl Config {
                 .unwrap_or(default.quarantine_rows_max),
             max_view_state,
             connections_max: args.connections_max.or(file.connections_max).unwrap_or(default.connections_max),
-            password: args.password.or(file.password),
+            password: args.password.or(file.password.map(|text| text.0)),
+            tls_cert: args.tls_cert.or(file.tls_cert),
+            tls_key: args.tls_key.or(file.tls_key),
+            tls_required: args.tls_required.or(file.tls_required).unwrap_or(default.tls_required),
+            scram_iterations: args.scram_iterations.or(file.scram_iterations).unwrap_or(default.scram_iterations),
+            audit: args.audit.or(file.audit).unwrap_or(default.audit),
             log: args.log.or(file.log).unwrap_or(default.log),
         };
         config.check()?;
@@ -247,6 +277,15 @@ impl Config {
         }
         if self.connections_max == 0 {
             return Err("connections_max is 0: nobody could connect".into());
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err("tls_cert and tls_key belong together: one of them is missing".into());
+        }
+        if self.tls_required && self.tls_cert.is_none() {
+            return Err("tls_required without tls_cert and tls_key: nobody could connect".into());
+        }
+        if !(4096..=10_000_000).contains(&self.scram_iterations) {
+            return Err(format!("scram_iterations is {}, but must be from 4096 to 10000000", self.scram_iterations));
         }
         if !self.pg_addr.ip().is_loopback() && self.password.is_none() {
             return Err(format!(
@@ -267,7 +306,12 @@ fn parse_lease(text: &str) -> Result<Duration, String> {
 
 fn read(path: &Path) -> Result<ConfigFile, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read config file {}: {e}", path.display()))?;
-    toml::from_str(&text).map_err(|e| format!("config file {}: {e}", path.display()))
+    // The whole error would show the line at fault, and so perhaps a password.
+    toml::from_str(&text).map_err(|e| {
+        let line = e.span().map(|span| text[..span.start].lines().count().max(1));
+        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+        format!("config file {}{line}: {}", path.display(), e.message())
+    })
 }
 
 #[cfg(test)]
@@ -302,6 +346,9 @@ mod tests {
             ("standby = true\n", "standby"),
             ("pg_addr = \"0.0.0.0:5433\"\n", "TIDEMARK_PASSWORD"),
             ("parallelism = 0\n", "parallelism"),
+            ("scram_iterations = 1\n", "scram_iterations"),
+            ("tls_cert = \"x\"\n", "tls_key"),
+            ("tls_required = true\n", "tls_cert"),
             ("max_view_state = \"much\"\n", "max_view_state"),
         ] {
             let error = Config::load(file(text)).expect_err(text);
@@ -311,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        let config = Config { password: Some(Secret("swordfish".into())), ..Default::default() };
+        let config = Config { password: Some(Secret::new("swordfish")), ..Default::default() };
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 }

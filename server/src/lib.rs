@@ -4,6 +4,7 @@
 //! ([`pg`], with [`session`]s behind it), and [`http`] for health and metrics. [`demo`] and [`client`] are the other
 //! commands of the binary.
 
+pub mod audit;
 pub mod backend;
 pub mod client;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod demo;
 pub mod http;
 pub mod pg;
 pub mod pg_catalog;
+pub mod roles;
 pub mod server;
 pub mod session;
 
@@ -26,7 +28,7 @@ pub fn runtime() -> tokio::runtime::Builder {
     builder
 }
 
-/// Runs a server until SIGTERM or SIGINT, then stops it cleanly.
+/// Runs a server until SIGTERM or SIGINT, then stops it cleanly. SIGHUP has it read its certificate again.
 ///
 /// # Errors
 /// One sentence: why it did not start.
@@ -34,9 +36,15 @@ pub async fn serve(config: Config) -> Result<(), String> {
     let server = Server::start(config).await?;
     tracing::info!("ready: Postgres clients on {}, metrics on http://{}/metrics", server.pg_addr, server.http_addr);
     tracing::info!("connect with: psql -h {} -p {} -d tidemark", server.pg_addr.ip(), server.pg_addr.port());
-    let halted = tokio::select! {
-        stopped = stop_signal() => stopped.map(|()| None)?,
-        why = server.halted() => Some(why),
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let mut stop = std::pin::pin!(stop_signal());
+    let halted = loop {
+        tokio::select! {
+            stopped = &mut stop => break stopped.map(|()| None)?,
+            why = server.halted() => break Some(why),
+            _ = hangup.recv() => server.reload(),
+        }
     };
     tracing::info!("stopping");
     server.stop().await;

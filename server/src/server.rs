@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::http::metrics::{Connections, Metrics};
 use crate::http::{self, Pages};
+use crate::pg::tls::Tls;
 use crate::pg::{self, PgConfig, Sessions};
 
 /// How long sessions have to end when the server stops.
@@ -31,6 +32,7 @@ pub struct Server {
     pub database: Arc<Database>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// How often a server looks whether another has taken over its data.
@@ -45,6 +47,10 @@ impl Server {
         let pg_listener = bind("pg_addr", config.pg_addr).await?;
         let http_listener = bind("http_addr", config.http_addr).await?;
         let (pg_addr, http_addr) = (local(&pg_listener)?, local(&http_listener)?);
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::open(certificate, key)?),
+            _ => None,
+        };
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let unready = Arc::new(ArcSwap::from_pointee("starting".to_owned()));
@@ -65,6 +71,8 @@ impl Server {
             connections_max: config.connections_max,
             max_view_state: config.max_view_state,
             sessions: database.sessions().clone(),
+            tls: tls.clone(),
+            tls_required: config.tls_required,
             ..PgConfig::default()
         };
         let metrics = metrics(&database, front.sessions.clone());
@@ -91,7 +99,16 @@ impl Server {
             }
         });
         unready.store(Arc::default());
-        Ok(Self { pg_addr, http_addr, database, shutdown, tasks })
+        Ok(Self { pg_addr, http_addr, database, shutdown, tasks, tls })
+    }
+
+    /// Reads the certificate and its key again; what was read before stays in use if that fails.
+    pub fn reload(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            None => tracing::info!("there is nothing to read again"),
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            Some(Err(error)) => tracing::error!(%error, "the certificate is the one it was"),
+        }
     }
 
     /// Ends when another server has taken over the data, with one sentence that says so.

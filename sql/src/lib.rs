@@ -8,6 +8,7 @@
 //!
 //! [`catalog`] says what exists; [`mod@write`] makes queries of the statements that write to tables.
 
+pub mod administration;
 mod asof;
 pub mod binder;
 pub mod catalog;
@@ -20,6 +21,7 @@ pub mod interval;
 pub mod parser;
 mod push_down_filter;
 pub mod rename;
+pub mod secret;
 pub mod stack;
 pub mod state_budget;
 pub mod statement;

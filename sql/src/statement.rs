@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast;
 use engine::source::StartPosition;
 
+use crate::administration::Administration;
 use crate::state_budget::StateBudget;
 use crate::types;
 
@@ -44,6 +45,8 @@ pub enum Statement {
     Drop(Drop),
     /// `ALTER … RENAME TO`.
     Rename(Rename),
+    /// Roles, privileges, owners and secrets: CREATE ROLE, GRANT, ALTER … OWNER TO, CREATE SECRET, …
+    Administer(Box<Administration>),
     /// `SHOW SOURCES | TABLES | MATERIALIZED VIEWS | VIEWS | TICKS | BACKFILLS`.
     ShowObjects(ShowObjects),
     /// `DESCRIBE name`, `DESC name`, `SHOW COLUMNS FROM name`.
@@ -296,6 +299,8 @@ pub struct CreateSource {
     pub include: Vec<(MetadataColumn, String)>,
     /// `WITH (…)`: names in lower case, in the order given. The connector parses them.
     pub options: Vec<(String, String)>,
+    /// Options whose values are secrets (`SECRET name`), each with the secret's name.
+    pub secrets: Vec<(String, String)>,
     /// Where reading starts (from the options `start`, `start_timestamp`, `start_offsets`).
     pub start: StartPosition,
 }

@@ -4,7 +4,7 @@
 //! bound like every other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
@@ -13,18 +13,22 @@ use datafusion::sql::sqlparser::ast;
 use engine::ingest::quarantine::{errors_schema, late_schema};
 use engine::row_error::row_errors_schema;
 use engine::view::ViewReading;
-use sql::SqlError;
+use sql::administration::Privilege;
 use sql::binder::{Relation, Relations};
 use sql::catalog::{Definition, Object, SOURCE_RELATIONS};
 use sql::write::constraint_name;
+use sql::{SqlError, SqlState};
 
 use super::relations::ReadRelations;
 use super::{Database, Reading, system};
-use crate::backend::{Identity, Settings};
+use crate::backend::{Backend as _, Identity, RoleSetting, Settings};
 use crate::pg_catalog::{
-    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Index as CatalogIndex, PgCatalog, Relation as CatalogRelation,
-    RelationKind, Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
+    CatalogSnapshot, Contents, Grantee, Index as CatalogIndex, PgCatalog, Relation as CatalogRelation, RelationKind,
+    Role, SchemaEntry, SessionAccess, SessionActivity, SessionFacts, Setting,
 };
+use crate::roles::Securable;
+use crate::roles::access::{Access as Rights, COMPANIONS_OID};
+use crate::roles::privileges::Privileges;
 use crate::session::registry::{SessionInfo, Sessions};
 
 /// The one database's oid; template0 and template1 have smaller ones in Postgres as well.
@@ -33,9 +37,6 @@ const DATABASE_OID: u32 = 13_000;
 /// The oid of schema `tidemark`, and the first of the tables in it.
 const SYSTEM_SCHEMA_OID: u32 = 14_000;
 
-/// Where the oids of the relations that come with sources begin.
-const COMPANIONS_OID: u32 = 1 << 30;
-
 /// Who asks, as the catalog wants to know it.
 #[derive(Debug, Clone)]
 pub struct Asker {
@@ -43,22 +44,36 @@ pub struct Asker {
     pub settings: Settings,
     /// Who it is.
     pub identity: Identity,
+    /// What it may do.
+    pub access: Arc<Rights>,
 }
 
 /// The live side of a session.
 #[derive(Debug)]
 struct Access {
-    settings: Settings,
+    asker: Asker,
     sessions: Arc<Sessions>,
+    database: Weak<Database>,
+}
+
+impl Access {
+    /// The role of a session.
+    fn role_of(&self, pid: i32) -> Option<u32> {
+        let sessions = self.sessions.list();
+        sessions.into_iter().find(|session| session.identity.pid == pid).map(|session| session.identity.role)
+    }
 }
 
 impl SessionAccess for Access {
     fn setting(&self, name: &str) -> Option<String> {
-        self.settings.value(name)
+        self.asker.settings.value(name)
     }
 
     fn set(&self, name: &str, value: &str, local: bool) -> Result<String, SqlError> {
-        self.settings.set(name, value, local)
+        let Some(setting) = RoleSetting::named(name) else { return self.asker.settings.set(name, value, local) };
+        let database = self.database.upgrade().ok_or_else(|| SqlError::new(SqlState::CANNOT_CONNECT_NOW, "closed"))?;
+        database.act_as(&self.asker.identity, &self.asker.settings, setting, Some(value), local)?;
+        Ok(value.to_owned())
     }
 
     fn settings(&self) -> Vec<Setting> {
@@ -74,19 +89,84 @@ impl SessionAccess for Access {
             source: "session",
             ..Default::default()
         };
-        self.settings.all().into_iter().map(setting).collect()
+        self.asker.settings.all().into_iter().map(setting).collect()
     }
 
     fn sessions(&self) -> Vec<SessionActivity> {
-        self.sessions.list().into_iter().map(activity).collect()
+        let rights = &self.asker.access;
+        let seen = |info: SessionInfo| {
+            let is_seen = rights.sees_session_of(Some(info.identity.role));
+            let session = activity(info);
+            if is_seen { session } else { hidden(session) }
+        };
+        self.sessions.list().into_iter().map(seen).collect()
     }
 
-    fn cancel(&self, pid: i32) -> bool {
-        self.sessions.cancel(pid)
+    fn cancel(&self, pid: i32) -> Result<bool, SqlError> {
+        let Some(role) = self.role_of(pid) else { return Ok(false) };
+        self.asker.access.check_signals(Some(role), false)?;
+        Ok(self.sessions.cancel(pid))
     }
 
-    fn terminate(&self, pid: i32) -> bool {
-        self.sessions.terminate(pid)
+    fn terminate(&self, pid: i32) -> Result<bool, SqlError> {
+        let Some(role) = self.role_of(pid) else { return Ok(false) };
+        self.asker.access.check_signals(Some(role), true)?;
+        Ok(self.sessions.terminate(pid))
+    }
+
+    fn holds(&self, grantee: Grantee, on: Securable, privilege: Option<Privilege>, grantable: bool) -> bool {
+        let roles = &self.asker.access.roles;
+        let owner = roles.owner(owning(on));
+        let role = match grantee {
+            Grantee::Asker => self.asker.access.role,
+            Grantee::Role(role) => role,
+            Grantee::Public => {
+                let grants = roles.grants_on(on, owner);
+                let everybody = grants.iter().filter(|grant| grant.grantee.is_none());
+                return everybody
+                    .fold(Privileges::default(), |all, grant| all | grant.privileges)
+                    .iter()
+                    .any(|held| Some(held) == privilege && !grantable);
+            }
+        };
+        let (held, may_grant) = roles.held(role, on, owner);
+        match privilege {
+            Some(privilege) => (if grantable { may_grant } else { held }).contains(privilege),
+            None => roles.is_superuser(role),
+        }
+    }
+
+    fn is_member(&self, member: Grantee, of: u32, inherits: bool, admin: bool) -> bool {
+        let roles = &self.asker.access.roles;
+        let member = match member {
+            Grantee::Asker => self.asker.access.role,
+            Grantee::Role(role) => role,
+            Grantee::Public => return false,
+        };
+        match (admin, inherits) {
+            (true, _) => roles.administers(member, of),
+            (false, true) => roles.acts_as(member, of),
+            (false, false) => roles.may_become(member, of),
+        }
+    }
+}
+
+/// What owns something: a relation that comes with another is owned as that is.
+fn owning(on: Securable) -> Securable {
+    match on {
+        Securable::Relation(oid) if oid >= COMPANIONS_OID => Securable::Relation((oid - COMPANIONS_OID) / 2),
+        on => on,
+    }
+}
+
+/// A session of which one may know that it is there.
+fn hidden(session: SessionActivity) -> SessionActivity {
+    SessionActivity {
+        pid: session.pid,
+        user: session.user,
+        backend_start: session.backend_start,
+        query: "<insufficient privilege>".into(),
+        ..SessionActivity::default()
     }
 }
 
@@ -130,6 +210,14 @@ impl Relations for WithCatalog<'_> {
     fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
         self.own.version_time(schema, name)
     }
+
+    fn entering(&self, view: &str) {
+        self.own.entering(view);
+    }
+
+    fn leaving(&self) {
+        self.own.leaving();
+    }
 }
 
 impl Database {
@@ -150,7 +238,7 @@ impl Database {
         reading: &Reading,
         asker: &Asker,
     ) -> Result<super::query::PlannedQuery, SqlError> {
-        let catalog = PgCatalog::new(self.catalog_snapshot(reading), Arc::new(self.facts(asker)));
+        let catalog = PgCatalog::new(self.catalog_snapshot(reading, &asker.access), Arc::new(self.facts(asker)));
         let mut query = query.clone();
         let mut functions = catalog.functions();
         functions.extend(catalog.rewrite(&mut query)?);
@@ -168,21 +256,33 @@ impl Database {
     }
 
     fn facts(&self, asker: &Asker) -> SessionFacts {
-        let Asker { settings, identity } = asker;
+        let Asker { settings, identity, access } = asker;
+        let named = |setting: RoleSetting| settings.value(setting.name());
+        let session_user = named(RoleSetting::SessionAuthorization).unwrap_or_else(|| identity.user.to_string());
+        let user = named(RoleSetting::Role).filter(|role| role != "none").unwrap_or_else(|| session_user.clone());
+        let enabled_roles = match access.is_superuser() {
+            true => access.roles.all().map(|role| role.oid).collect(),
+            false => access.roles.acting(access.role),
+        };
         SessionFacts {
-            user: identity.user.to_string(),
-            session_user: identity.user.to_string(),
+            user,
+            session_user,
+            enabled_roles,
             backend_pid: identity.pid,
             // No schema is a user's own; the engine's only looks like one to the superuser of that name.
             search_path: settings.search_path().into_iter().filter(|schema| schema != "$user").collect(),
             client: identity.client.map(SocketAddr::from),
             server: None,
             server_started: micros(self.started_at),
-            access: Arc::new(Access { settings: settings.clone(), sessions: self.sessions.clone() }),
+            access: Arc::new(Access {
+                asker: asker.clone(),
+                sessions: self.sessions.clone(),
+                database: self.this.clone(),
+            }),
         }
     }
 
-    fn catalog_snapshot(&self, reading: &Reading) -> Arc<CatalogSnapshot> {
+    fn catalog_snapshot(&self, reading: &Reading, access: &Rights) -> Arc<CatalogSnapshot> {
         let mut relations: Vec<CatalogRelation> = Vec::new();
         for object in reading.catalog.objects() {
             relations.push(relation(object, reading));
@@ -203,15 +303,29 @@ impl Database {
                 rows: None,
                 bytes: None,
                 depends_on: vec![],
+                ..CatalogRelation::default()
             });
         }
-        let role = Role {
-            oid: BOOTSTRAP_ROLE,
-            name: super::backend::SUPERUSER.into(),
-            superuser: true,
-            login: true,
-            connection_limit: -1,
-            member_of: vec![],
+        relations
+            .iter_mut()
+            .filter(|relation| relation.schema == "public")
+            .for_each(|relation| secure(relation, access));
+        // Whose rows one may not read, their definition one may not see.
+        for relation in &mut relations {
+            relation.definition =
+                relation.definition.take().filter(|_| access.may_see(&reading.catalog, &relation.name));
+        }
+        let roles = &access.roles;
+        let role = |role: &Arc<crate::roles::Role>| Role {
+            oid: role.oid,
+            name: role.name.clone(),
+            superuser: role.superuser,
+            login: role.login,
+            connection_limit: role.connection_limit,
+            inherit: role.inherit,
+            valid_until: role.valid_until,
+            settings: role.settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            member_of: roles.memberships().iter().filter(|m| m.member == role.oid).copied().collect(),
         };
         let comment = Some("the engine's own state".into());
         Arc::new(CatalogSnapshot::new(Contents {
@@ -219,11 +333,22 @@ impl Database {
             database: super::backend::DATABASE.into(),
             database_oid: DATABASE_OID,
             schemas: vec![SchemaEntry { oid: SYSTEM_SCHEMA_OID, name: system::SCHEMA.into(), comment }],
-            roles: vec![role],
+            roles: roles.all().map(role).collect(),
+            schema_acl: roles.granted(Securable::Schema).map(<[_]>::to_vec),
+            database_acl: roles.granted(Securable::Database).map(<[_]>::to_vec),
             relations,
             indexes: reading.catalog.objects().flat_map(|object| indexes(object)).collect(),
         }))
     }
+}
+
+/// Says of a relation whose it is, and what was granted on it.
+fn secure(relation: &mut CatalogRelation, access: &Rights) {
+    let on = Securable::Relation(relation.oid);
+    relation.owner = access.roles.owner(owning(on));
+    relation.acl = access.roles.granted(on).map(<[_]>::to_vec);
+    relation.grants = access.roles.grants_on(on, relation.owner);
+    relation.accessible = access.has_any(on, relation.owner);
 }
 
 /// `<source>_errors` and `<source>_late`, under oids that follow from the source's own, far above all others.
@@ -242,6 +367,7 @@ fn companions(object: &Object) -> Vec<CatalogRelation> {
         rows: None,
         bytes: None,
         depends_on: vec![object.oid],
+        ..CatalogRelation::default()
     };
     (0..).zip(SOURCE_RELATIONS.into_iter().zip(schemas)).map(companion).collect()
 }
@@ -263,6 +389,7 @@ fn errors_of(object: &Object, reading: &Reading) -> Option<CatalogRelation> {
         bytes: errors.map(|errors| errors.view_bytes as u64),
         depends_on: vec![object.oid],
         name,
+        ..CatalogRelation::default()
     })
 }
 
@@ -314,5 +441,6 @@ fn relation(object: &Object, reading: &Reading) -> CatalogRelation {
         rows: view.map(|view: &Arc<ViewReading>| view.num_rows()),
         bytes: view.map(|view| view.view_bytes as u64),
         depends_on: object.reads.iter().filter_map(oid_of).collect(),
+        ..CatalogRelation::default()
     }
 }

@@ -14,9 +14,10 @@ use sql::binder::visible_text;
 use sql::catalog::Definition;
 use sql::statement::{CreateMaterializedView, Emit, Explain, ExplainTarget, ObjectKind, OnError};
 
+use super::catalog_query::Asker;
 use super::show::text_table;
 use super::state::Running;
-use super::view::plan_view;
+use super::view::{plan_view, plan_view_as};
 use super::{Database, Reading, state};
 
 impl Database {
@@ -25,15 +26,16 @@ impl Database {
         &self,
         explain: &Explain,
         text: &str,
-        reading: &Reading,
+        (reading, asker): (&Reading, Option<&Asker>),
     ) -> Result<RecordBatch, SqlError> {
         if explain.state {
             return self.explain_state(&explain.target, text, reading);
         }
         let lines = match &explain.target {
-            ExplainTarget::Query(query) => self.explain_query(query, text, explain, reading).await?,
+            ExplainTarget::Query(query) => self.explain_query(query, text, explain, (reading, asker)).await?,
             ExplainTarget::CreateMaterializedView(create) => {
-                let planned = plan_view(&self.session_state, &reading.catalog, create, text)?;
+                let access = reading.access.as_deref();
+                let planned = plan_view_as(&self.session_state, &reading.catalog, create, text, access)?;
                 explain_dataflow(&planned.dataflow, explain.verbose)?
             }
             ExplainTarget::MaterializedView(name) => {
@@ -55,8 +57,11 @@ impl Database {
 
     /// What the view keeps, or what would be kept to maintain the query.
     fn explain_state(&self, target: &ExplainTarget, text: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
-        let plan =
-            |create, text| Ok::<_, SqlError>(plan_view(&self.session_state, &reading.catalog, create, text)?.state);
+        let plan = |create, text, access| {
+            Ok::<_, SqlError>(plan_view_as(&self.session_state, &reading.catalog, create, text, access)?.state)
+        };
+        // A view that is there was made with its owner's rights.
+        let own = reading.access.as_deref();
         match target {
             ExplainTarget::Query(query) => {
                 let create = CreateMaterializedView {
@@ -70,15 +75,15 @@ impl Database {
                     on_error: OnError::default(),
                     max_state: None,
                 };
-                Ok(state::explain(&plan(&create, text)?, None, None))
+                Ok(state::explain(&plan(&create, text, own)?, None, None))
             }
             ExplainTarget::CreateMaterializedView(create) => {
-                Ok(state::explain(&plan(create, text)?, None, create.max_state))
+                Ok(state::explain(&plan(create, text, own)?, None, create.max_state))
             }
             ExplainTarget::MaterializedView(name) => {
                 let object = reading.catalog.expect(name, ObjectKind::MaterializedView)?;
                 let Definition::MaterializedView(create) = &object.definition else { return Ok(state::columns()) };
-                let plan = plan(create, &object.text)?;
+                let plan = plan(create, &object.text, None)?;
                 let errors = reading.snapshot.errors.get(&errors_name(name)).map(AsRef::as_ref);
                 let running = reading.snapshot.view(name).map(|view| Running { view, errors });
                 Ok(state::explain(&plan, running.as_ref(), create.max_state))
@@ -106,11 +111,13 @@ impl Database {
         query: &datafusion::sql::sqlparser::ast::Query,
         text: &str,
         explain: &Explain,
-        reading: &Reading,
+        (reading, asker): (&Reading, Option<&Asker>),
     ) -> Result<Vec<String>, SqlError> {
         let physical = self.physical_plan(query, text, reading).await?;
         if explain.analyze {
-            let batches = datafusion::physical_plan::collect(physical.clone(), self.task_context()).await?;
+            let allowance = asker.map(|asker| self.allowance(asker.access.role, &asker.settings));
+            let context = self.context_of(allowance.as_ref())?;
+            let batches = datafusion::physical_plan::collect(physical.clone(), context).await?;
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             let text = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(physical.as_ref());
             let mut lines: Vec<String> = text.indent(explain.verbose).to_string().lines().map(str::to_owned).collect();

@@ -3,18 +3,23 @@
 //! A statement comes from a session as [`sql::statement::Parsed`]. DDL is done one at a time, under one lock, against
 //! the newest catalog; a SELECT works on the catalog and the snapshot of its read point and takes no lock at all.
 
+mod authorize;
 mod backend;
 mod block;
+mod bounded;
 mod catalog_query;
 mod change;
 mod definitions;
 mod degraded;
 mod explain;
 mod index;
+mod memory;
 mod query;
 mod recovery;
 mod relations;
 mod rename;
+mod role;
+mod secrets;
 mod show;
 mod source;
 mod state;
@@ -48,15 +53,18 @@ use sql::statement::Statement;
 use tokio_util::sync::CancellationToken;
 
 use self::block::OwnWrites;
+use self::memory::Memory;
+use self::secrets::Secrets;
+use crate::audit::Audit;
 use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
+use crate::roles::access::{Access, exists};
+use crate::roles::{Roles, Securable, document};
 use crate::session::registry::Sessions;
 
+pub use role::tag as administration_tag;
 pub use source::{decoder_factory, ingest_spec_of};
 pub use view::{PlannedView, plan_view};
-
-/// How often a password's hash is repeated: enough to slow down whoever steals the verifier.
-const SCRAM_ITERATIONS: u32 = 15_000;
 
 /// What a read point holds: one catalog and one snapshot.
 #[derive(Debug, Clone)]
@@ -69,6 +77,20 @@ pub struct Reading {
     pub earlier: bool,
     /// What the transaction block that reads has written itself.
     pub own: Arc<OwnWrites>,
+    /// Who reads; `None` is the server itself.
+    pub access: Option<Arc<Access>>,
+}
+
+impl Reading {
+    /// The same as a session's role may read it.
+    pub(super) fn seen_by(&self, asker: &catalog_query::Asker) -> Self {
+        Self { access: Some(asker.access.clone()), ..self.clone() }
+    }
+
+    /// True if the definition of a relation, and what its errors say, may be shown.
+    pub(super) fn may_see(&self, name: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.may_see(&self.catalog, name))
+    }
 }
 
 /// The database.
@@ -87,7 +109,17 @@ pub struct Database {
     phase: AtomicU8,
     /// What views may take that are created outside a session and say nothing of it.
     max_view_state: StateBudget,
+    /// Who may do what.
+    roles: ArcSwap<Roles>,
+    /// What sources log in with.
+    secrets: ArcSwap<Secrets>,
+    /// The superuser's password, where the configuration gives it.
     password: Option<ScramVerifier>,
+    /// How often the hash of a password is repeated.
+    scram_iterations: u32,
+    audit: Audit,
+    /// What queries hold.
+    memory: Memory,
     started_at: SystemTime,
     configured_interval: TickInterval,
     configured_retention: Retention,
@@ -124,7 +156,8 @@ impl Database {
         });
         let engine = started.await.map_err(|e| engine::Error::internal("the start ended").with_source(e))??;
         let password =
-            config.password.as_ref().map(|secret| ScramVerifier::from_password(secret.reveal(), SCRAM_ITERATIONS));
+            config.password.as_ref().map(|s| ScramVerifier::from_password(s.reveal(), config.scram_iterations));
+        let audit = Audit::open(&config.audit).map_err(engine::Error::input)?;
         let session_state = session_state()?;
         Ok(Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -135,7 +168,12 @@ impl Database {
             store,
             phase: AtomicU8::new(0),
             max_view_state: config.max_view_state,
+            roles: ArcSwap::from_pointee(with_password(Roles::default(), password.as_ref())),
+            secrets: ArcSwap::default(),
             password,
+            scram_iterations: config.scram_iterations,
+            audit,
+            memory: Memory::default(),
             started_at: SystemTime::now(),
             configured_interval: config.tick_interval,
             configured_retention: config.history_retention,
@@ -159,6 +197,16 @@ impl Database {
         self.catalog.load_full()
     }
 
+    /// Who may do what now.
+    pub fn roles(&self) -> Arc<Roles> {
+        self.roles.load_full()
+    }
+
+    /// What sources log in with now.
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.load_full()
+    }
+
     /// When the server started.
     pub fn started_at(&self) -> SystemTime {
         self.started_at
@@ -171,7 +219,7 @@ impl Database {
             let catalog = self.catalog();
             let snapshot = self.engine.snapshot();
             if self.catalog().version() == catalog.version() {
-                return Reading { catalog, snapshot, earlier: false, own: Arc::default() };
+                return Reading { catalog, snapshot, earlier: false, own: Arc::default(), access: None };
             }
         }
     }
@@ -218,12 +266,22 @@ impl Database {
     }
 }
 
+/// Roles whose superuser has the password that the configuration gives, if it does.
+fn with_password(mut roles: Roles, password: Option<&ScramVerifier>) -> Roles {
+    if let Some(password) = password {
+        roles.set_superuser_password(password.clone());
+    }
+    roles
+}
+
 /// Plans and runs SELECTs, and binds views: all the functions a query may call.
 ///
 /// # Errors
 /// `Internal` only.
 pub fn session_state() -> engine::Result<SessionState> {
-    Ok(sql::functions::session_state(sql::functions::session_config(), Arc::default())?)
+    let mut state = sql::functions::session_state(sql::functions::session_config(), Arc::default())?;
+    bounded::register(&mut state)?;
+    Ok(state)
 }
 
 /// Runs blocking work of the engine off the async threads.

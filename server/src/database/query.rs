@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -14,7 +15,10 @@ use sql::binder::{Binder, BoundQuery, Relations};
 use sql::statement::{Parsed, Statement};
 use sql::{SqlError, SqlState};
 
+use sql::stack::on_big_stack;
+
 use super::catalog_query::Asker;
+use super::memory::Allowance;
 use super::relations::{NoRelations, ReadRelations};
 use super::{Database, Reading};
 
@@ -27,6 +31,8 @@ pub struct PlannedQuery {
     pub columns: Vec<FieldRef>,
     /// One type per parameter.
     pub parameters: Vec<DataType>,
+    /// How much it may hold while it runs; `None` for what the server does by itself.
+    pub(super) allowance: Option<Allowance>,
 }
 
 impl Database {
@@ -42,13 +48,14 @@ impl Database {
         reading: &Reading,
         asker: Option<&Asker>,
     ) -> Result<PlannedQuery, SqlError> {
-        if let Some(asker) = asker
-            && Self::asks_catalog(query)
-        {
-            return self.plan_catalog_query(query, text, types, reading, asker);
-        }
-        bind(&self.session_state, &ReadRelations::new(reading, &self.engine), query, text, types)
+        let planned = match asker.filter(|_| Self::asks_catalog(query)) {
+            Some(asker) => self.plan_catalog_query(query, text, types, reading, asker)?,
+            None => bind(&self.session_state, &ReadRelations::new(reading, &self.engine), query, text, types)?,
+        };
+        let allowance = asker.map(|asker| self.allowance(asker.access.role, &asker.settings));
+        Ok(PlannedQuery { allowance, ..planned })
     }
+
     /// Runs a planned query.
     ///
     /// # Errors
@@ -63,7 +70,7 @@ impl Database {
             false => planned.plan.clone().replace_params_with_values(&ParamValues::from(parameters))?,
         };
         let physical = self.physical(&plan).await?;
-        Ok(execute_stream(physical, self.task_context())?)
+        Ok(execute_stream(physical, self.context_of(planned.allowance.as_ref())?)?)
     }
 
     pub(super) async fn physical_plan(
@@ -117,6 +124,29 @@ impl Database {
     }
 }
 
+/// Most operators of one plan, those of the views it reads included.
+const PLAN_NODES_MAX: usize = 10_000;
+
+/// Refuses a plan that would take long to optimise, however short its text is.
+///
+/// # Errors
+/// 54001.
+fn check_size(plan: &LogicalPlan) -> Result<(), SqlError> {
+    let mut nodes = 0;
+    on_big_stack(|| {
+        let counted = plan.apply_with_subqueries(|_| {
+            nodes += 1;
+            Ok(if nodes > PLAN_NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        });
+        counted.map(drop).map_err(SqlError::from)
+    })?;
+    if nodes <= PLAN_NODES_MAX {
+        return Ok(());
+    }
+    let message = format!("statement too complex: its plan has more than {PLAN_NODES_MAX} operators");
+    Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, message))
+}
+
 /// Binds a query with the functions of `state`.
 ///
 /// # Errors
@@ -133,5 +163,6 @@ pub(super) fn bind(
     let named =
         |(field, name): (&FieldRef, String)| -> FieldRef { Arc::new(Field::as_ref(field).clone().with_name(name)) };
     let columns = plan.schema().fields().iter().zip(output_names).map(named).collect();
-    Ok(PlannedQuery { plan, columns, parameters })
+    check_size(&plan)?;
+    Ok(PlannedQuery { plan, columns, parameters, allowance: None })
 }

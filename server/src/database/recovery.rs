@@ -8,6 +8,7 @@
 //! 4  sources are read up to their ends as of now: no client sees less than one saw before.
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use sql::{SqlError, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::{self, DefinitionText};
-use super::{Database, blocking};
+use super::{Database, blocking, secrets, with_password};
+use crate::roles::Securable;
+use crate::roles::access::{Access, exists};
+use crate::roles::document;
 
 /// How often a broker that is away is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,12 +45,29 @@ impl Database {
     pub async fn recover(&self, progress: &(dyn Fn(String) + Sync), stop: &CancellationToken) -> Result<(), SqlError> {
         let Some(store) = &self.store else { return Ok(()) };
         let internal = |message| SqlError::new(SqlState::INTERNAL_ERROR, message);
+        let roles = document::read(store).await.map_err(internal)?;
+        self.roles.store(Arc::new(with_password(roles, self.password.as_ref())));
+        // Sources name them.
+        self.secrets.store(Arc::new(secrets::read(store).await.map_err(internal)?));
         let definitions = definitions::read(store).await.map_err(internal)?;
         self.phase.store(Phase::Restore as u8, Ordering::Release);
         let recovered = self.bring_all_back(&definitions, progress, stop).await;
         self.phase.store(Phase::Over as u8, Ordering::Release);
         self.catalog.rcu(|catalog| catalog.with_given_oid(None));
+        self.forget_rights_on_nothing();
         recovered
+    }
+
+    /// A stop between two documents leaves rights on what never came to be: its oid will be another's.
+    fn forget_rights_on_nothing(&self) {
+        let (catalog, secrets) = (self.catalog(), self.secrets());
+        let mut roles = self.roles().as_ref().clone();
+        roles.retain(|securable| match securable {
+            Securable::Relation(oid) => exists(&catalog, oid),
+            Securable::Secret(oid) => secrets.has(oid),
+            Securable::Schema | Securable::Database => true,
+        });
+        self.roles.store(Arc::new(roles));
     }
 
     /// Where the start is.
@@ -91,9 +112,10 @@ impl Database {
             error.detail(format!("while bringing back {name}: {text} …"))
         };
         let _changing = self.changing.lock().await;
+        let access = Access::of_server(self.roles());
         for parsed in sql::parser::parse(text).map_err(told)? {
             self.catalog.rcu(|catalog| catalog.with_given_oid(Some(*oid)));
-            match self.prepare(&parsed, &CancellationToken::new()).await {
+            match self.prepare(&parsed, &access, None, &CancellationToken::new()).await {
                 Ok(Some(change)) if change.put_off => return Ok(false),
                 Ok(Some(change)) => drop(self.make(change).await.map_err(told)?),
                 Ok(None) => {}

@@ -29,6 +29,7 @@ use sql::{SqlError, SqlState};
 use super::block::ChangedTable;
 use super::index::indexes_of;
 use super::{Reading, source, system};
+use crate::roles::access::Access;
 
 /// True for the schema that users' objects are in, named or not.
 fn is_public(schema: Option<&str>) -> bool {
@@ -40,12 +41,40 @@ pub struct DeltaRelations {
     catalog: Arc<Catalog>,
     read: Mutex<BTreeSet<String>>,
     incremental: bool,
+    /// Who asks, if not the server itself.
+    access: Option<Access>,
+    within: Within,
+}
+
+/// The plain views whose queries are being read, the innermost last.
+#[derive(Debug, Default)]
+struct Within(Mutex<Vec<String>>);
+
+impl Within {
+    fn enter(&self, view: &str) {
+        self.0.lock().push(view.to_owned());
+    }
+
+    fn leave(&self) {
+        self.0.lock().pop();
+    }
+
+    /// The refusal of a relation that may not be read here.
+    fn refusal(&self, access: Option<&Access>, catalog: &Catalog, name: &str) -> Option<Relation> {
+        access?.check_read(catalog, name, &self.0.lock()).err().map(Relation::Denied)
+    }
 }
 
 impl DeltaRelations {
     /// Over the objects of `catalog`.
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, read: Mutex::default(), incremental: true }
+        Self { catalog, read: Mutex::default(), incremental: true, access: None, within: Within::default() }
+    }
+
+    /// The same, of which only what `access` allows can be read, if it is given.
+    #[must_use]
+    pub(super) fn as_seen_by(self, access: Option<&Access>) -> Self {
+        Self { access: access.cloned(), ..self }
     }
 
     /// For a plain view, of which only the columns matter when it is created.
@@ -63,6 +92,9 @@ impl Relations for DeltaRelations {
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
         if !is_public(schema) {
             return None;
+        }
+        if let Some(denied) = self.within.refusal(self.access.as_ref(), &self.catalog, name) {
+            return Some(denied);
         }
         let Some(object) = self.catalog.get(name) else {
             if let Some(view) = self.catalog.view_of_errors(name) {
@@ -87,6 +119,14 @@ impl Relations for DeltaRelations {
 
     fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
         version_time(&self.catalog, schema, name)
+    }
+
+    fn entering(&self, view: &str) {
+        self.within.enter(view);
+    }
+
+    fn leaving(&self) {
+        self.within.leave();
     }
 }
 
@@ -177,12 +217,13 @@ impl TableProvider for Unreadable {
 pub struct ReadRelations<'a> {
     reading: &'a Reading,
     engine: &'a Engine,
+    within: Within,
 }
 
 impl<'a> ReadRelations<'a> {
     /// At this read point.
     pub fn new(reading: &'a Reading, engine: &'a Engine) -> Self {
-        Self { reading, engine }
+        Self { reading, engine, within: Within::default() }
     }
 
     fn topic(&self, name: &str) -> Option<Relation> {
@@ -228,6 +269,9 @@ impl Relations for ReadRelations<'_> {
         if !is_public(schema) {
             return None;
         }
+        if let Some(denied) = self.within.refusal(self.reading.access.as_deref(), &self.reading.catalog, name) {
+            return Some(denied);
+        }
         let Some(object) = self.reading.catalog.get(name) else {
             return self.left_out(name).or_else(|| self.quarantine(name));
         };
@@ -263,5 +307,13 @@ impl Relations for ReadRelations<'_> {
 
     fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
         version_time(&self.reading.catalog, schema, name)
+    }
+
+    fn entering(&self, view: &str) {
+        self.within.enter(view);
+    }
+
+    fn leaving(&self) {
+        self.within.leave();
     }
 }

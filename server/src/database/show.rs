@@ -6,6 +6,8 @@ use arrow::array::{RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use sql::binder::{Relation, Relations as _};
 use sql::catalog::{Definition, Object};
+use sql::rename::quoted;
+use sql::secret::HIDDEN;
 use sql::statement::{ObjectKind, ShowObjects};
 use sql::{SqlError, SqlState};
 
@@ -68,27 +70,36 @@ pub fn describe(
 ///
 /// # Errors
 /// 42P01, 42809 if the name stands for another kind of object than the statement says.
-pub fn create(kind: Option<ObjectKind>, name: &str, reading: &Reading) -> Result<RecordBatch, SqlError> {
+pub fn create(
+    kind: Option<ObjectKind>,
+    name: &str,
+    reading: &Reading,
+    is_hidden: &dyn Fn(&str) -> bool,
+) -> Result<RecordBatch, SqlError> {
     let object = object(name, reading)?;
     if let Some(kind) = kind {
         reading.catalog.expect(name, kind)?;
     }
     Ok(text_table(&[
         ("name", vec![Some(object.name.clone())]),
-        ("create_statement", vec![Some(without_secrets(object))]),
+        ("create_statement", vec![Some(without_secrets(object, is_hidden))]),
     ]))
 }
 
 /// The text of the statement that made an object, fit to be shown.
-fn without_secrets(object: &Object) -> String {
+fn without_secrets(object: &Object, is_hidden: &dyn Fn(&str) -> bool) -> String {
     let mut text = object.text.clone();
-    if !matches!(object.definition, Definition::Source(_)) {
-        return text;
-    }
-    let secret = |name: &str| ["password", "secret", "key.pem", "sasl.jaas"].iter().any(|part| name.contains(part));
-    // From the last to the first, so that the places before stay where they are.
-    for (_, place) in sql::parser::option_places(&object.text).into_iter().rev().filter(|(name, _)| secret(name)) {
-        text.replace_range(place, "'********'");
+    let Definition::Source(create) = &object.definition else { return text };
+    // Secrets with names of their own show these. From the last to the first, so that the places before stay where they are.
+    let places = sql::parser::option_places(&object.text).into_iter().rev();
+    for (_, place) in places.filter(|(name, _)| sql::parser::is_secret_option(name)) {
+        let given = |name: &String| {
+            let shown = &text[place.clone()];
+            (shown.ends_with(name) || shown.ends_with(&quoted(name))) && !is_hidden(name)
+        };
+        if !create.secrets.iter().any(|(_, name)| given(name)) {
+            text.replace_range(place, &format!("'{HIDDEN}'"));
+        }
     }
     text
 }

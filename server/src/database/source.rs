@@ -18,6 +18,8 @@ use sql::SqlError;
 use sql::SqlState;
 use sql::statement::{self, CreateSource, WatermarkDefinition};
 
+use super::secrets::Secrets;
+
 /// Longest record accepted unless `record_bytes_max` says otherwise, bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
 
@@ -34,11 +36,17 @@ const TIMESTAMP_UNITS: [&str; 4] = ["s", "ms", "us", "ns"];
 /// Makes the engine's definition of a source, without its number. Opens nothing yet.
 ///
 /// # Errors
-/// 22023 for an option the connector or the engine refuses.
-pub fn definition(create: &CreateSource) -> Result<SourceDefinition, SqlError> {
-    let (own, connector_options): (Vec<_>, Vec<_>) =
+/// 22023 for an option the connector or the engine refuses; 42704, 58030 for a secret that cannot be had. No error shows a
+/// secret's value.
+pub(super) fn definition(create: &CreateSource, secrets: &Secrets) -> Result<SourceDefinition, SqlError> {
+    let (own, mut connector_options): (Vec<_>, Vec<_>) =
         create.options.iter().cloned().partition(|(name, _)| ENGINE_OPTIONS.contains(&name.as_str()));
-    let opener = connector::opener(&connector_options, &create.start)?;
+    let secrets = secrets.resolved(create)?;
+    connector_options.extend(secrets.iter().map(|(name, secret)| (name.clone(), secret.reveal().to_owned())));
+    let opener = connector::opener(&connector_options, &create.start).map_err(|error| {
+        let secrets: Vec<_> = secrets.iter().map(|(_, secret)| secret.clone()).collect();
+        SqlError::from(error).without(&secrets)
+    })?;
     let spec = ingest_spec(create, opener.topic(), &own)?;
     let factory = decoder_factory(create)?;
     Ok(SourceDefinition { id: 0, name: create.name.clone(), spec, factory, opener })

@@ -84,7 +84,7 @@ impl Database {
     ) -> Result<Vec<FieldRef>, SqlError> {
         let own = match &subscribe.followed {
             Followed::Relation(relation) => relation_columns(relation, catalog)?,
-            Followed::Query(query) => plan_followed(&self.session_state, catalog, query, text)?.columns,
+            Followed::Query(query) => plan_followed(&self.session_state, catalog, query, text, None)?.columns,
         };
         Ok(with_changes(subscribe, &own))
     }
@@ -119,7 +119,8 @@ impl Database {
                         return Err(SqlError::new(SqlState::QUERY_CANCELED, "the statement was cancelled"));
                     }
                 };
-                let planned = plan_followed(&self.session_state, &self.catalog(), query, text)?;
+                let access = reading.access.as_deref();
+                let planned = plan_followed(&self.session_state, &self.catalog(), query, text, access)?;
                 notices = order_by_notice(query, "the changes of a query");
                 // The work stops when nobody waits for it any more, too.
                 let (cancel, dataflow) = (cancel.child_token(), planned.dataflow);

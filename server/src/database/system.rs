@@ -152,7 +152,13 @@ fn sources(reading: &Reading, engine: &Engine) -> RecordBatch {
         .bigint("errors", counts.iter().map(|c| count(c.errors)))
         .bigint("tombstones", counts.iter().map(|c| count(c.tombstones)))
         .bigint("skipped", counts.iter().map(|c| count(c.skipped)))
-        .text("trouble", found.iter().map(|(_, _, status, _)| status.as_ref().and_then(|s| s.trouble.clone())))
+        .text(
+            "trouble",
+            found.iter().map(|(name, _, status, _)| {
+                // It names brokers.
+                status.as_ref().and_then(|s| s.trouble.clone()).filter(|_| reading.may_see(name))
+            }),
+        )
         .batch()
 }
 
@@ -230,7 +236,13 @@ fn materialized_views(reading: &Reading) -> RecordBatch {
         .add("watermark", watermark_column(view().map(|v| v.map_or(Watermark::NONE, |v| v.watermark))))
         .bigint("view_bytes", view().map(|v| count(v?.view_bytes as u64)))
         .bigint("state_bytes", view().map(|v| count(v?.state_bytes as u64)))
-        .text("error", view().map(|v| v.and_then(|v| v.error.as_deref().map(failure))))
+        // It may hold values of rows.
+        .text(
+            "error",
+            found.iter().map(|(name, v)| {
+                v.as_ref().filter(|_| reading.may_see(name)).and_then(|v| v.error.as_deref().map(failure))
+            }),
+        )
         .bigint("degraded", found.iter().map(|(name, view)| view.as_ref().and_then(|_| count(left_out(name)))))
         .text("max_state", budgets.iter().map(Option::as_deref))
         .batch()
@@ -249,7 +261,7 @@ pub(super) fn failure(message: &str) -> String {
 fn views(reading: &Reading) -> RecordBatch {
     let found: Vec<_> = reading.catalog.objects().filter(|object| object.kind() == ObjectKind::View).collect();
     let body = |object: &sql::catalog::Object| match &object.definition {
-        Definition::View(view) => Some(view.query_text.clone()),
+        Definition::View(view) if reading.may_see(&object.name) => Some(view.query_text.clone()),
         _ => None,
     };
     Columns::default()

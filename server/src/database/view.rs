@@ -23,8 +23,10 @@ use super::change::{Addition, Change, Removal};
 use super::index::{check_indexes, columns_of};
 use super::recovery::{Phase, oid_of};
 use super::relations::DeltaRelations;
+use super::secrets::Secrets;
 use super::{Database, blocking, source, state};
 use crate::backend::{Notice, Outcome};
+use crate::roles::access::Access;
 
 /// A view's dataflow and what it reads.
 #[derive(Debug)]
@@ -49,7 +51,19 @@ pub fn plan_view(
     create: &CreateMaterializedView,
     text: &str,
 ) -> Result<PlannedView, SqlError> {
-    plan(state, catalog, (&create.query, &create.columns), text, (create.emit, create.on_error, create.max_state))
+    plan_view_as(state, catalog, create, text, None)
+}
+
+/// The same, reading only what `access` allows, if it is given.
+pub(super) fn plan_view_as(
+    state: &SessionState,
+    catalog: &Arc<Catalog>,
+    create: &CreateMaterializedView,
+    text: &str,
+    access: Option<&Access>,
+) -> Result<PlannedView, SqlError> {
+    let relations = DeltaRelations::new(catalog.clone()).as_seen_by(access);
+    plan(state, relations, (&create.query, &create.columns), text, (create.emit, create.on_error, create.max_state))
 }
 
 /// Plans a query that is followed: as a materialized view that fails where a SELECT would.
@@ -61,18 +75,19 @@ pub(super) fn plan_followed(
     catalog: &Arc<Catalog>,
     query: &ast::Query,
     text: &str,
+    access: Option<&Access>,
 ) -> Result<PlannedView, SqlError> {
-    plan(state, catalog, (query, &[]), text, (Emit::OnUpdate, OnError::Fail, None))
+    let relations = DeltaRelations::new(catalog.clone()).as_seen_by(access);
+    plan(state, relations, (query, &[]), text, (Emit::OnUpdate, OnError::Fail, None))
 }
 
 fn plan(
     state: &SessionState,
-    catalog: &Arc<Catalog>,
+    relations: DeltaRelations,
     (query, columns): (&ast::Query, &[String]),
     text: &str,
     (emit, on_error, max_state): (Emit, OnError, Option<StateBudget>),
 ) -> Result<PlannedView, SqlError> {
-    let relations = DeltaRelations::new(catalog.clone());
     let plan = Binder::new(state, &relations).bind_view(query, text, columns)?;
     let mut dataflow = sql::incremental::incremental(plan, emit, on_error)?;
     let columns = dataflow.schema.fields().iter().cloned().collect();
@@ -83,7 +98,12 @@ fn plan(
 }
 
 impl Database {
-    pub(super) async fn create_source(&self, create: &CreateSource, text: &str) -> Result<Change, SqlError> {
+    pub(super) async fn create_source(
+        &self,
+        create: &CreateSource,
+        text: &str,
+        secrets: Option<&Secrets>,
+    ) -> Result<Change, SqlError> {
         let mut catalog = self.catalog();
         if let Some(existing) = catalog.get(&create.name) {
             let message = format!("relation \"{}\" already exists", create.name);
@@ -97,7 +117,7 @@ impl Database {
             catalog = Arc::new(catalog.without([create.name.as_str()]));
         }
         catalog.check_free(&create.name, &SOURCE_RELATIONS)?;
-        let mut definition = source::definition(create)?;
+        let mut definition = source::definition(create, secrets.unwrap_or(&self.secrets()))?;
         let next = catalog.with(NewObject {
             name: create.name.clone(),
             text: text.to_owned(),
@@ -119,6 +139,7 @@ impl Database {
         &self,
         create: &CreateMaterializedView,
         text: &str,
+        access: &Access,
         cancel: &CancellationToken,
     ) -> Result<Change, SqlError> {
         let tag = "CREATE MATERIALIZED VIEW";
@@ -133,7 +154,7 @@ impl Database {
             }
             _ => catalog.check_free(&create.name, create.companions())?,
         }
-        let planned = plan_view(&self.session_state, &catalog, create, text)?;
+        let planned = plan_view_as(&self.session_state, &catalog, create, text, Some(access))?;
         let mut notices = order_by_notice(&create.query, "the rows of a materialized view");
         notices.extend(state::notice(create, &planned)?);
         check_no_circle(&catalog, &create.name, ObjectKind::MaterializedView, &planned.reads)?;
@@ -167,8 +188,8 @@ impl Database {
         let staged = blocking(move || {
             let stage = |(indexes, name, dataflow): &(Vec<Vec<usize>>, String, Dataflow)| {
                 let staged = match engine.stage_view(name, dataflow, &|| cancel.is_cancelled()) {
-                    // It was over its budget before, or is now: that is no reason not to start.
-                    Err(error) if recovering && error.kind() == ErrorKind::Limit => {
+                    // It is over its budget, or its past cannot be read again: that is no reason not to start.
+                    Err(error) if recovering && matches!(error.kind(), ErrorKind::Limit | ErrorKind::Data) => {
                         tracing::warn!(view = %name, %error, "a view comes back as one that has failed");
                         engine.stage_failed_view(name, dataflow, error.to_string())
                     }
@@ -258,10 +279,25 @@ impl Database {
             })?;
             names.push(name.clone());
         }
-        let all = catalog.with_readers(&names);
+        self.drop_objects(&names, drop.cascade, tag, notices)
+    }
+
+    /// Drops objects of any kind, and with `cascade` what reads them.
+    ///
+    /// # Errors
+    /// 2BP01 naming what reads them.
+    pub(super) fn drop_objects(
+        &self,
+        names: &[String],
+        cascade: bool,
+        tag: String,
+        mut notices: Vec<Notice>,
+    ) -> Result<Change, SqlError> {
+        let catalog = self.catalog();
+        let all = catalog.with_readers(names);
         // The oldest first, as Postgres names them.
-        if !drop.cascade && all.iter().any(|object| !names.contains(&object.name)) {
-            return Err(still_needed(&catalog, &names, &all));
+        if !cascade && all.iter().any(|object| !names.contains(&object.name)) {
+            return Err(still_needed(&catalog, names, &all));
         }
         let mut removals = Vec::new();
         let mut cascades = Vec::new();
@@ -280,8 +316,7 @@ impl Database {
         cascades.reverse();
         notices.extend(cascade_notice(cascades));
         let next = (!all.is_empty()).then(|| catalog.without(all.iter().map(|object| object.name.as_str())));
-        let outcome = Outcome { notices, ..Outcome::done(tag) };
-        Ok(Change { outcome, next, addition: None, removals, rename: None, put_off: false })
+        Ok(Change { next, removals, ..Change::nothing(Outcome { notices, ..Outcome::done(tag) }) })
     }
 
     pub(super) fn bind_plain_view(

@@ -99,6 +99,14 @@ impl Relations for WithRows<'_> {
     fn version_time(&self, schema: Option<&str>, name: &str) -> Result<String, SqlError> {
         self.own.version_time(schema, name)
     }
+
+    fn entering(&self, view: &str) {
+        self.own.entering(view);
+    }
+
+    fn leaving(&self) {
+        self.own.leaving();
+    }
 }
 
 impl Database {
@@ -138,8 +146,8 @@ impl Database {
             _ => None,
         };
         if let Some(block) = request.block {
-            let reading = reading_at(request.read_point)?;
-            let at = (reading.as_ref(), asker, copied.as_ref());
+            let reading = reading_at(request.read_point)?.seen_by(asker);
+            let at = (&reading, asker, copied.as_ref());
             return self.write_in_block(write, request, at, &parameters, block).await;
         }
         let depends = conflict.is_some() || !matches!(write.action, WriteAction::Insert { .. });
@@ -154,7 +162,7 @@ impl Database {
             if request.cancel.is_cancelled() {
                 return Err(cancelled());
             }
-            let reading = self.reading();
+            let reading = self.reading().seen_by(asker);
             let (object, table) = target(&reading.catalog, write)?;
             let planned = self.plan_write(write, object, table, request, (&reading, asker, copied.as_ref()))?;
             let change = self.change_of(write, &planned, request, &reading, &parameters).await?;

@@ -13,20 +13,23 @@ use super::failure::Failure;
 use super::frontend::{sasl_initial, violation};
 use super::reply;
 use super::wire::{Frame, STARTUP_BYTES_MAX, Wire};
-use crate::backend::{Role, ScramVerifier};
+use crate::backend::{Login, ScramVerifier};
 
 const MECHANISM: &str = "SCRAM-SHA-256";
+/// The same, bound to the TLS connection it is sent over (RFC 5929, tls-server-end-point).
+const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// Lets `user` in or says why not. AuthenticationOk is appended, not yet sent.
 ///
 /// # Errors
-/// Fatal 28P01 for a wrong password or a role that is not there; 28000 for a stranger where there are no passwords.
+/// Fatal 28P01 for a wrong password or a role that is not there; 28000 for a stranger where there are no passwords, and as
+/// [`Backend::login`](crate::backend::Backend::login).
 pub(super) async fn authenticate(
     wire: &mut Wire,
     server: &Server,
     user: &str,
     client: IpAddr,
-) -> Result<Role, Failure> {
+) -> Result<Login, Failure> {
     if server.backend.password_required() {
         check_password(wire, server, user).await?;
     } else if !client.to_canonical().is_loopback() {
@@ -34,12 +37,9 @@ pub(super) async fn authenticate(
         let error = SqlError::new(SqlState("28000"), message);
         return Err(Failure::Fatal(error.hint("Give a role a password over a loopback connection first.")));
     }
-    let role = server
-        .backend
-        .role(user)
-        .ok_or_else(|| Failure::Fatal(SqlError::new(SqlState("28000"), format!("role \"{user}\" does not exist"))))?;
+    let login = server.backend.login(user).map_err(Failure::Fatal)?;
     reply::authentication(&mut wire.out, &Authentication::Ok);
-    Ok(role)
+    Ok(login)
 }
 
 async fn check_password(wire: &mut Wire, server: &Server, user: &str) -> Result<(), Failure> {
@@ -50,17 +50,24 @@ async fn check_password(wire: &mut Wire, server: &Server, user: &str) -> Result<
     // A role that is not there takes the same path and the same time as a wrong password.
     let verifier = server.backend.scram_verifier(user);
     let is_mock = verifier.is_none();
-    let verifier = verifier.unwrap_or_else(|| ScramVerifier::mock(user, &server.mock_secret));
+    let verifier = verifier
+        .unwrap_or_else(|| ScramVerifier::mock(user, &server.backend.mock_secret(), server.backend.scram_iterations()));
 
-    reply::authentication(&mut wire.out, &Authentication::SASL(vec![MECHANISM.to_owned()]));
+    let mut scram = ScramServerAuth::new();
+    let mut mechanisms = vec![MECHANISM.to_owned()];
+    if let Some(certificate) = wire.binding() {
+        scram.configure_certificate(certificate).map_err(malformed)?;
+        mechanisms.insert(0, MECHANISM_PLUS.to_owned());
+    }
+    reply::authentication(&mut wire.out, &Authentication::SASL(mechanisms.clone()));
     wire.flush().await?;
     let (mechanism, first) = sasl_initial(read_password_message(wire).await?).map_err(Failure::Fatal)?;
-    if mechanism != MECHANISM {
+    if !mechanisms.contains(&mechanism) {
         return Err(Failure::Fatal(violation("client selected an invalid SASL authentication mechanism")));
     }
     let first = first.ok_or_else(|| Failure::Fatal(violation("malformed SCRAM message")))?;
     let (challenge, waiting) =
-        ScramServerAuth::new().on_client_first_message_with_secret(&first, verifier.secret()).map_err(malformed)?;
+        scram.on_client_first_message_with_secret(&first, verifier.secret()).map_err(malformed)?;
 
     reply::authentication(&mut wire.out, &Authentication::SASLContinue(Bytes::from(challenge)));
     wire.flush().await?;

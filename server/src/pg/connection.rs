@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
+use sql::secret::Secret;
 use sql::{SqlError, SqlState};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use super::startup::{Admitted, Greeting, admit, greet, welcome};
 use super::wire::{Frame, MESSAGE_BYTES_MAX, STATEMENT_BYTES_MAX, Wire};
 use crate::backend::Severity;
 use crate::session::Session;
-use crate::session::registry::{ActivityState, SessionEntry, terminated};
+use crate::session::registry::{ActivityState, Limits, SessionEntry, terminated};
 use crate::session::transaction::State;
 
 /// How long the last words to a client may take.
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     /// An error came in the extended protocol: nothing is heard until Sync.
     skipping: bool,
+    /// What stood in the last query string and is to be said to nobody.
+    secrets: Vec<Secret>,
     /// What ParameterStatus last said, and the settings' version then.
     reported: HashMap<&'static str, String>,
     reported_version: u64,
@@ -66,14 +69,14 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, server: Arc<Serve
         Ok(Ok(entered)) => entered,
     };
     match admitted {
-        Ok(Some(admitted)) => Connection::run(wire, admitted, server).await,
+        Ok(Some(admitted)) => Connection::run(wire, peer, admitted, server).await,
         Ok(None) | Err(Failure::Gone) => {}
         Err(Failure::Error(error) | Failure::Fatal(error)) => {
             let counters = server.sessions.counters();
             counters.errors.fetch_add(1, Ordering::Relaxed);
             if matches!(error.state.0, "28P01" | "28000") {
                 counters.logins_refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%peer, %error, "login refused");
+                tracing::warn!(%peer, error = ?error.message, "login refused");
             }
             say_farewell(&mut wire, &server, &error).await;
         }
@@ -82,7 +85,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, server: Arc<Serve
 
 /// Lets the client in; `None` where it only came to cancel.
 async fn enter(wire: &mut Wire, server: &Server, peer: SocketAddr) -> Result<Option<Admitted>, Failure> {
-    match greet(wire).await? {
+    match greet(wire, server).await? {
         Greeting::Session(startup) => admit(wire, server, startup, peer).await.map(Some),
         Greeting::Cancel { pid, secret } => {
             server.sessions.cancel_with_secret(pid, &secret);
@@ -106,15 +109,24 @@ async fn say_farewell(wire: &mut Wire, server: &Server, error: &SqlError) {
 }
 
 impl Connection {
-    async fn run(mut wire: Wire, admitted: Admitted, server: Arc<Server>) {
+    async fn run(mut wire: Wire, peer: SocketAddr, admitted: Admitted, server: Arc<Server>) {
         let terminate = server.shutdown.child_token();
-        let connections_max = server.config.connections_max;
+        let Admitted { connection_limit: of_role, superuser, .. } = admitted;
+        let limits = Limits { connections_max: server.config.connections_max, of_role, superuser };
         let pid = admitted.identity.pid;
-        let added = server.sessions.add(admitted.identity.clone(), admitted.secret.clone(), terminate, connections_max);
+        let added = server.sessions.add(admitted.identity.clone(), admitted.secret.clone(), terminate, limits);
+        let told = |result| {
+            let peer = admitted.identity.client.map_or(peer, SocketAddr::from);
+            server.backend.audit().login(Some(pid), &admitted.identity.user, peer, result);
+        };
         let registration = match added {
             Ok(registration) => registration,
-            Err(error) => return say_farewell(&mut wire, &server, &error).await,
+            Err(error) => {
+                told(Err(&error));
+                return say_farewell(&mut wire, &server, &error).await;
+            }
         };
+        told(Ok(()));
         let entry = registration.entry().clone();
         tracing::debug!(pid, user = ?admitted.identity.user, database = ?admitted.identity.database, "session started");
         welcome(&mut wire, &admitted);
@@ -122,7 +134,8 @@ impl Connection {
         let session = Session::new(server.backend.clone(), admitted.identity, admitted.settings);
         entry.show_application_name(&session.settings.value("application_name").unwrap_or_default());
         let reported_version = session.settings.version();
-        let mut connection = Self { wire, session, entry, server, skipping: false, reported, reported_version };
+        let mut connection =
+            Self { wire, session, entry, server, skipping: false, secrets: Vec::new(), reported, reported_version };
         let ended = connection.serve_messages().await;
         drop(registration);
         tracing::debug!(pid, "session ended");
@@ -221,7 +234,10 @@ impl Connection {
     async fn report(&mut self, tag: u8, error: &SqlError) -> Result<(), Failure> {
         self.count_error();
         self.send_notices();
-        reply::error(&mut self.wire.out, error, false);
+        match self.secrets.is_empty() {
+            true => reply::error(&mut self.wire.out, error, false),
+            false => reply::error(&mut self.wire.out, &error.clone().without(&self.secrets), false),
+        }
         self.session.fail();
         match tag {
             b'Q' | b'F' => {
@@ -282,6 +298,15 @@ impl Connection {
         };
         for notice in notices.iter().filter(|notice| notice.severity >= least) {
             reply::notice(&mut self.wire.out, notice);
+        }
+    }
+
+    /// Shows a query string as what runs, without the secrets in it.
+    pub(super) fn show_active(&mut self, text: &str) {
+        self.secrets = sql::parser::secrets_in(text);
+        match self.secrets.is_empty() {
+            true => self.entry.show_active(text),
+            false => self.entry.show_active(&sql::parser::redacted(text)),
         }
     }
 

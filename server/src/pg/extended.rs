@@ -23,7 +23,7 @@ impl Connection {
     /// # Errors
     /// 42P05 for a name that is taken, 42601 for more than one statement, and what planning reports.
     pub(super) async fn parse(&mut self, name: &str, text: &str, oids: Vec<u32>) -> Result<(), Failure> {
-        self.entry.show_active(text);
+        self.show_active(text);
         if name.is_empty() {
             self.session.prepared.remove("");
         }
@@ -164,7 +164,7 @@ impl Connection {
             return Ok(());
         };
         self.session.check_not_failed(prepared.command.as_ref())?;
-        self.entry.show_active(&parsed.text);
+        self.entry.show_active(&sql::parser::redacted(&parsed.text));
         let control = self.entry.start_statement(self.session.settings.duration("statement_timeout"));
         if let PortalState::Done { had_rows } = portal.state {
             return match had_rows {

@@ -29,6 +29,7 @@ mod startup;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod verifier;
 mod wire;
 mod wire_type;
@@ -46,6 +47,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::tls::Tls;
 use crate::backend::Backend;
 pub use crate::session::registry::{ActivityState, Counters, SessionInfo, Sessions};
 
@@ -73,6 +75,10 @@ pub struct PgConfig {
     pub login_failure_delay: Duration,
     /// How long sessions may take to end when the server stops.
     pub shutdown_grace: Duration,
+    /// The certificate; without one nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether other machines have to encrypt.
+    pub tls_required: bool,
     /// The list of sessions, shared with whoever shows it.
     pub sessions: Arc<Sessions>,
 }
@@ -86,6 +92,8 @@ impl Default for PgConfig {
             default_database: "tidemark".into(),
             login_failure_delay: Duration::from_millis(250),
             shutdown_grace: Duration::from_secs(5),
+            tls: None,
+            tls_required: false,
             sessions: Sessions::new(),
         }
     }
@@ -96,8 +104,6 @@ struct Server {
     backend: Arc<dyn Backend>,
     config: PgConfig,
     sessions: Arc<Sessions>,
-    /// Salts of roles that do not exist are derived from it.
-    mock_secret: [u8; 32],
     shutdown: CancellationToken,
 }
 
@@ -114,13 +120,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(config.connections_max.saturating_add(SPARE_CONNECTIONS)));
     let grace = config.shutdown_grace;
-    let server = Arc::new(Server {
-        backend,
-        sessions: config.sessions.clone(),
-        config,
-        mock_secret: rand::random(),
-        shutdown: shutdown.clone(),
-    });
+    let server = Arc::new(Server { backend, sessions: config.sessions.clone(), config, shutdown: shutdown.clone() });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

@@ -22,7 +22,7 @@ impl Connection {
     /// # Errors
     /// The first statement's that fails.
     pub(super) async fn simple_query(&mut self, text: &str) -> Result<(), Failure> {
-        self.entry.show_active(text);
+        self.show_active(text);
         self.session.portals.remove("");
         self.session.prepared.remove("");
         let statements = self.session.backend.parse(text)?;
@@ -70,7 +70,7 @@ impl Connection {
     ) -> Result<Started, Failure> {
         self.server.sessions.counters().statements.fetch_add(1, Ordering::Relaxed);
         // Written with Debug, so that no line of a log can be forged by a line in a statement.
-        let text = prepared.parsed.as_ref().map(|parsed| parsed.text.as_str());
+        let text = prepared.parsed.as_ref().map(|parsed| sql::parser::redacted(&parsed.text));
         tracing::debug!(pid = self.session.identity.pid, statement = ?text, "executing");
         let terminate = self.entry.terminate().clone();
         let work = self.session.start(prepared, parameters, control.token());

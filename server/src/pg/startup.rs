@@ -1,6 +1,6 @@
 //! From the first byte of a connection to its first ReadyForQuery.
 //!
-//! SSLRequest and GSSENCRequest are declined, a CancelRequest is carried out without a word, a startup packet is
+//! An SSLRequest begins TLS where there is a certificate, a GSSENCRequest is declined, a CancelRequest is carried out without a word, a startup packet is
 //! negotiated, authenticated and turned into a session with its settings.
 
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::frontend::{startup_parameters, violation};
 use super::reply;
 use super::wire::Wire;
-use crate::backend::{Identity, Role};
+use crate::backend::{Identity, Login, RoleSetting};
 use crate::session::settings::Settings;
 
 const SSL_REQUEST: i32 = 80_877_103;
@@ -46,21 +46,29 @@ pub(super) struct Admitted {
     pub identity: Identity,
     pub settings: Settings,
     pub secret: Vec<u8>,
+    pub connection_limit: i32,
+    pub superuser: bool,
 }
 
 /// Reads up to the startup packet or the cancel request.
 ///
 /// # Errors
 /// Fatal 08P01 or 0A000 for what is neither.
-pub(super) async fn greet(wire: &mut Wire) -> Result<Greeting, Failure> {
+pub(super) async fn greet(wire: &mut Wire, server: &Server) -> Result<Greeting, Failure> {
     // Each encryption may be asked for once; more is no client.
     let (mut ssl_asked, mut gss_asked) = (false, false);
     loop {
         let mut body = wire.read_startup_packet().await?;
         let code = body.get_i32();
         match code {
-            SSL_REQUEST if !std::mem::replace(&mut ssl_asked, true) => decline(wire).await?,
-            GSS_REQUEST if !std::mem::replace(&mut gss_asked, true) => decline(wire).await?,
+            SSL_REQUEST if !std::mem::replace(&mut ssl_asked, true) => match &server.config.tls {
+                Some(tls) => {
+                    answer(wire, b'S').await?;
+                    wire.encrypt(&tls.identity()).await?;
+                }
+                None => answer(wire, b'N').await?,
+            },
+            GSS_REQUEST if !std::mem::replace(&mut gss_asked, true) => answer(wire, b'N').await?,
             CANCEL_REQUEST if (8..=260).contains(&body.len()) => {
                 return Ok(Greeting::Cancel { pid: body.get_i32(), secret: body });
             }
@@ -78,12 +86,13 @@ pub(super) async fn greet(wire: &mut Wire) -> Result<Greeting, Failure> {
     }
 }
 
-async fn decline(wire: &mut Wire) -> Result<(), Failure> {
+/// Answers a request for encryption.
+async fn answer(wire: &mut Wire, answer: u8) -> Result<(), Failure> {
     // Whatever was sent behind the request was sent on the hope of encryption.
     if wire.has_inbound() {
         return Err(Failure::Fatal(violation("received unencrypted data after an encryption request")));
     }
-    wire.out.put_u8(b'N');
+    wire.out.put_u8(answer);
     Ok(wire.flush().await?)
 }
 
@@ -102,9 +111,17 @@ pub(super) async fn admit(
     if version != startup.version || !asked.protocol_options.is_empty() {
         reply::negotiate_version(&mut wire.out, version, asked.protocol_options);
     }
-    let role = authenticate(wire, server, &asked.user, peer.ip()).await?;
+    if server.config.tls_required && !wire.is_encrypted() && !peer.ip().to_canonical().is_loopback() {
+        let error = SqlError::new(SqlState("28000"), "the server takes connections from other machines by TLS alone");
+        server.backend.audit().login(None, &asked.user, peer, Err(&error));
+        return Err(Failure::Fatal(error.hint("Connect with sslmode=require or stricter.")));
+    }
+    let login = authenticate(wire, server, &asked.user, peer.ip()).await.inspect_err(|failure| {
+        if let Failure::Fatal(error) | Failure::Error(error) = failure {
+            server.backend.audit().login(None, &asked.user, peer, Err(error));
+        }
+    })?;
     let database = database(server, asked.database, &asked.user).map_err(Failure::Fatal)?;
-    let settings = settings(server, &asked.user, role, &asked.settings).map_err(Failure::Fatal)?;
     let secret = match version {
         VERSION_3_2 => rand::random::<[u8; 32]>().to_vec(),
         _ => rand::random::<[u8; 4]>().to_vec(),
@@ -112,11 +129,13 @@ pub(super) async fn admit(
     let identity = Identity {
         pid: server.sessions.next_pid(),
         user: asked.user.into(),
+        role: login.role,
         database: database.into(),
         client: Some((peer.ip(), peer.port())),
         started_at: SystemTime::now(),
     };
-    Ok(Admitted { identity, settings, secret })
+    let settings = settings(server, &identity, &login, &asked.settings).map_err(Failure::Fatal)?;
+    Ok(Admitted { identity, settings, secret, connection_limit: login.connection_limit, superuser: login.superuser })
 }
 
 /// Tells the client what a session starts with, up to BackendKeyData.
@@ -208,14 +227,33 @@ fn database(server: &Server, asked: Option<String>, user: &str) -> Result<String
     Err(error.hint(format!("The default database is \"{}\".", server.config.default_database)))
 }
 
-fn settings(server: &Server, user: &str, role: Role, asked: &[(String, String)]) -> Result<Settings, SqlError> {
+fn settings(
+    server: &Server,
+    identity: &Identity,
+    login: &Login,
+    asked: &[(String, String)],
+) -> Result<Settings, SqlError> {
     let settings = Settings::default();
-    settings.put_started("session_authorization", user.to_owned());
-    settings.put_started("is_superuser", if role.superuser { "on" } else { "off" }.to_owned());
+    settings.put_started("session_authorization", identity.user.to_string());
+    settings.put_started("is_superuser", if login.superuser { "on" } else { "off" }.to_owned());
     settings.put_started("max_connections", server.config.connections_max.to_string());
     settings.put_started("max_view_state", server.config.max_view_state.to_string());
-    for (name, value) in asked {
+    let role_of = |settings: &[(String, String)]| {
+        let role = settings.iter().rev().find(|(name, _)| RoleSetting::named(name) == Some(RoleSetting::Role));
+        role.map(|(_, role)| role.clone())
+    };
+    // What was given to the role was checked then; what it cannot have any more must not keep it out.
+    for (name, value) in &login.settings {
+        match Settings::checked(name, value) {
+            Ok(value) => settings.put_started(name, value),
+            Err(error) => tracing::warn!(user = ?identity.user, %error, "a setting of the role has no effect"),
+        }
+    }
+    for (name, value) in asked.iter().filter(|(name, _)| RoleSetting::named(name) != Some(RoleSetting::Role)) {
         settings.start_with(name, value)?;
+    }
+    if let Some(role) = role_of(asked) {
+        server.backend.act_as(identity, &settings, RoleSetting::Role, Some(&role), false)?;
     }
     Ok(settings)
 }

@@ -44,12 +44,12 @@ impl ScramVerifier {
 
     /// A verifier no password opens, for a role that is not there or has no password. Its salt is always the same for
     /// a name, as a real one's is, so that a stranger cannot tell who exists.
-    pub(super) fn mock(role: &str, server_secret: &[u8]) -> Self {
+    pub(super) fn mock(role: &str, server_secret: &[u8], iterations: u32) -> Self {
         let mut salt = gen_salted_password(role, server_secret, 1);
         salt.truncate(SALT_BYTES);
         let stored_key = rand::random::<[u8; KEY_BYTES]>().to_vec();
         let server_key = rand::random::<[u8; KEY_BYTES]>().to_vec();
-        Self { iterations: ITERATIONS, salt, stored_key, server_key }
+        Self { iterations, salt, stored_key, server_key }
     }
 }
 

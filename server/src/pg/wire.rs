@@ -4,12 +4,17 @@
 //! message beyond its bound is refused by its header. Every method that waits may be dropped while it waits.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use super::tls::Identity;
 
 /// Bytes of a startup packet, and of any message before authentication (PostgreSQL: MAX_STARTUP_PACKET_LENGTH).
 pub(super) const STARTUP_BYTES_MAX: usize = 10_000;
@@ -49,9 +54,70 @@ pub(super) enum Frame {
     TooLong(u8, usize),
 }
 
+/// A connection's socket, encrypted or not.
+enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+    /// A handshake failed, or was left.
+    Broken,
+}
+
+impl Stream {
+    /// The socket itself.
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Encrypted(stream) => Some(stream.get_ref().0),
+            Self::Broken => None,
+        }
+    }
+}
+
+fn broken<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Encrypted(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Broken => broken(),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Broken => broken(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+            Self::Broken => broken(),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Broken => broken(),
+        }
+    }
+}
+
 /// A connection's socket and its buffers.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
+    /// The certificates that a password can be bound to, in PEM.
+    binding: Option<Vec<u8>>,
     inbound: BytesMut,
     /// What is to be sent.
     pub(super) out: BytesMut,
@@ -64,7 +130,8 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         let (inbound, out) = (BytesMut::with_capacity(8 * 1024), BytesMut::with_capacity(8 * 1024));
-        Self { stream, inbound, out, skipping: None, flushed_at: Instant::now(), bytes_sent: 0 }
+        let stream = Stream::Plain(stream);
+        Self { stream, binding: None, inbound, out, skipping: None, flushed_at: Instant::now(), bytes_sent: 0 }
     }
 
     /// The body of the next packet without a type byte: startup and what precedes it.
@@ -85,6 +152,29 @@ impl Wire {
             }
             self.fill().await?;
         }
+    }
+
+    /// Goes on encrypted: the client begins a TLS handshake now.
+    ///
+    /// # Errors
+    /// `Gone` if the handshake fails.
+    pub(super) async fn encrypt(&mut self, identity: &Identity) -> Result<(), WireError> {
+        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Broken) else {
+            return Err(WireError::Protocol("the connection is encrypted already".into()));
+        };
+        self.stream = Stream::Encrypted(Box::new(identity.acceptor.accept(stream).await?));
+        self.binding = identity.binding.clone();
+        Ok(())
+    }
+
+    /// True behind a TLS handshake.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Encrypted(_))
+    }
+
+    /// The certificates that a password can be bound to, in PEM; none where nothing is encrypted.
+    pub(super) fn binding(&self) -> Option<&[u8]> {
+        self.binding.as_deref()
     }
 
     /// True if bytes came that nobody asked for yet.
@@ -160,7 +250,8 @@ impl Wire {
         // The bytes already here would make the socket ready at once, again and again: look now and then instead.
         loop {
             tokio::time::sleep(CLOSED_CHECK).await;
-            match self.stream.ready(Interest::READABLE).await {
+            let Some(socket) = self.stream.socket() else { return };
+            match socket.ready(Interest::READABLE).await {
                 Ok(ready) if !ready.is_read_closed() => {}
                 _ => return,
             }
@@ -178,6 +269,8 @@ impl Wire {
                 sent => self.bytes_sent += u64::try_from(sent).unwrap_or(0),
             }
         }
+        // What was encrypted may not have left yet.
+        self.stream.flush().await?;
         self.flushed_at = Instant::now();
         if self.out.capacity() > KEPT_BYTES {
             self.out = BytesMut::with_capacity(8 * 1024);

@@ -45,7 +45,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF}
 use datafusion::sql::sqlparser::ast;
 
 pub use rewrite::{is_catalog_query, output_name};
-pub use session::{SessionAccess, SessionActivity, SessionFacts, Setting};
+pub use session::{Grantee, SessionAccess, SessionActivity, SessionFacts, Setting};
 pub use snapshot::{BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Index, Relation, RelationKind, Role, SchemaEntry};
 
 /// The version of PostgreSQL whose catalog this is; `server_version` must say the same.

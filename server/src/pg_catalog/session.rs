@@ -2,11 +2,15 @@
 //!
 //! The catalog knows no session type: whoever has sessions implements [`SessionAccess`] and fills in [`SessionFacts`].
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sql::administration::Privilege;
 use sql::error::SqlError;
+
+use crate::roles::Securable;
 
 /// The facts of one session, cheap to make and to clone.
 #[derive(Debug, Clone)]
@@ -15,6 +19,8 @@ pub struct SessionFacts {
     pub user: String,
     /// The role that connected.
     pub session_user: String,
+    /// The oids of the roles whose rights the session has.
+    pub enabled_roles: BTreeSet<u32>,
     /// The number clients cancel by.
     pub backend_pid: i32,
     /// Schemas that unqualified names are looked up in, in order, without `pg_catalog` unless it was named.
@@ -47,10 +53,34 @@ pub trait SessionAccess: Debug + Send + Sync {
     fn sessions(&self) -> Vec<SessionActivity>;
 
     /// Cancels what session `pid` runs; false if there is no such session.
-    fn cancel(&self, pid: i32) -> bool;
+    ///
+    /// # Errors
+    /// 42501.
+    fn cancel(&self, pid: i32) -> Result<bool, SqlError>;
 
     /// Ends session `pid`; false if there is no such session.
-    fn terminate(&self, pid: i32) -> bool;
+    ///
+    /// # Errors
+    /// 42501.
+    fn terminate(&self, pid: i32) -> Result<bool, SqlError>;
+
+    /// True if a role has a privilege, or may grant it. A privilege that nothing needs here, superusers have.
+    fn holds(&self, grantee: Grantee, on: Securable, privilege: Option<Privilege>, grantable: bool) -> bool;
+
+    /// True if a role is a member of another: with `inherits` only if it has its privileges, with `admin` only if it may make
+    /// others members.
+    fn is_member(&self, member: Grantee, of: u32, inherits: bool, admin: bool) -> bool;
+}
+
+/// Whose privileges are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grantee {
+    /// Those of who asks.
+    Asker,
+    /// Those of the role of this oid.
+    Role(u32),
+    /// What everybody has.
+    Public,
 }
 
 /// A row of `pg_settings`.

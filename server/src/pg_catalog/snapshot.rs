@@ -12,6 +12,8 @@ use datafusion::catalog::TableProvider;
 use parking_lot::Mutex;
 
 use super::system;
+use crate::roles::Membership;
+use crate::roles::privileges::{AclItem, Grant};
 
 /// OID of the role that owns what the server is born with.
 pub const BOOTSTRAP_ROLE: u32 = 10;
@@ -34,6 +36,10 @@ pub struct Contents {
     pub relations: Vec<Relation>,
     /// The indexes on them.
     pub indexes: Vec<Index>,
+    /// What was granted on the schema public, if anything was.
+    pub schema_acl: Option<Vec<Grant>>,
+    /// What was granted on the database, if anything was.
+    pub database_acl: Option<Vec<Grant>>,
 }
 
 /// An index.
@@ -75,12 +81,18 @@ pub struct Role {
     pub login: bool,
     /// How many connections it may have; -1 is any number.
     pub connection_limit: i32,
+    /// Has the privileges of the roles it is a member of.
+    pub inherit: bool,
+    /// Until when its password is good, µs since 1970.
+    pub valid_until: Option<i64>,
+    /// What its sessions start with, as `name=value`.
+    pub settings: Vec<String>,
     /// The roles it is a member of.
-    pub member_of: Vec<u32>,
+    pub member_of: Vec<Membership>,
 }
 
 /// What a relation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RelationKind {
     /// A source: a topic read as a table.
     ///
@@ -89,6 +101,7 @@ pub enum RelationKind {
     /// source cannot bear.
     Source,
     /// A stored table.
+    #[default]
     Table,
     /// A materialized view: `m`.
     MaterializedView,
@@ -113,7 +126,7 @@ impl RelationKind {
 }
 
 /// A source, table, view or materialized view.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Relation {
     /// Its OID.
     pub oid: u32,
@@ -137,6 +150,14 @@ pub struct Relation {
     pub bytes: Option<u64>,
     /// OIDs of the relations its query reads.
     pub depends_on: Vec<u32>,
+    /// The oid of its owner.
+    pub owner: u32,
+    /// What was granted on it, if anything was: `relacl`.
+    pub acl: Option<Vec<Grant>>,
+    /// The same, with what its owner has from the beginning.
+    pub grants: Vec<Grant>,
+    /// Who asks may do something with it.
+    pub accessible: bool,
 }
 
 /// Built tables by schema and name.
@@ -179,6 +200,26 @@ impl CatalogSnapshot {
     /// The roles.
     pub fn roles(&self) -> &[Role] {
         &self.contents.roles
+    }
+
+    /// Grants as `aclitem`s; NULL where nothing was granted.
+    pub fn acl(&self, grants: Option<&Vec<Grant>>) -> Option<Vec<String>> {
+        let name = |oid: u32| self.role_name(oid).unwrap_or_default();
+        let item = |grant: &Grant| {
+            let grantee = grant.grantee.map_or("", name);
+            AclItem { grantee, grantor: name(grant.grantor), grant: *grant }.to_string()
+        };
+        grants.map(|grants| grants.iter().map(item).collect())
+    }
+
+    /// What was granted on the schema public.
+    pub fn schema_acl(&self) -> Option<Vec<String>> {
+        self.acl(self.contents.schema_acl.as_ref())
+    }
+
+    /// What was granted on the database.
+    pub fn database_acl(&self) -> Option<Vec<String>> {
+        self.acl(self.contents.database_acl.as_ref())
     }
 
     /// The name of role `oid`.

@@ -131,7 +131,7 @@ pub(crate) fn command(parsed: &Parsed) -> Result<Option<Command>, SqlError> {
     }
 }
 
-fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
+pub(crate) fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
     use ast::Statement as S;
     Ok(match statement {
         S::StartTransaction { modes, begin, .. } => {
@@ -147,7 +147,7 @@ fn of_session(statement: &ast::Statement) -> Result<Command, SqlError> {
         S::Reset(ast::ResetStatement { reset: ast::Reset::ALL }) => Command::ResetAll,
         S::Reset(ast::ResetStatement { reset: ast::Reset::ConfigurationParameter(name) }) => {
             let name = match name.to_string().to_ascii_lowercase().as_str() {
-                "session authorization" => "role".to_owned(),
+                "session authorization" => "session_authorization".to_owned(),
                 _ => dotted(name),
             };
             Command::Reset(name)
@@ -213,7 +213,7 @@ pub(crate) fn of_query(query: &ast::Query) -> Parsed {
     }
 }
 
-fn set_command(set: &ast::Set) -> Result<Command, SqlError> {
+pub(crate) fn set_command(set: &ast::Set) -> Result<Command, SqlError> {
     use ast::Set;
     Ok(match set {
         Set::SingleAssignment { scope, variable, values, .. } => {
@@ -244,7 +244,7 @@ fn set_command(set: &ast::Set) -> Result<Command, SqlError> {
             local: *context_modifier == Some(ast::ContextModifier::Local),
         },
         Set::SetSessionAuthorization(ast::SetSessionAuthorizationParam { kind, .. }) => Command::Set {
-            name: "role".into(),
+            name: "session_authorization".into(),
             value: match kind {
                 ast::SetSessionAuthorizationParamKind::Default => None,
                 ast::SetSessionAuthorizationParamKind::User(name) => Some(fold(name)),

@@ -20,7 +20,8 @@ use super::rows::{RowSource, sql_error, text_rows};
 use super::settings::{Settings, is_known, unrecognized};
 use super::transaction::{End, Modes, State, only_in_block};
 use super::{Session, placed};
-use crate::backend::{Notice, PlanSlot, RowsTag, StatementResult};
+use crate::backend::{Notice, PlanSlot, RoleSetting, RowsTag, StatementResult};
+use crate::database::administration_tag;
 
 /// `SHOW TICK`: the tick that reads see.
 const TICK: &str = "tick";
@@ -171,6 +172,7 @@ impl Session {
                 }
                 self.portals.clear();
                 self.prepared.clear();
+                self.set(RoleSetting::SessionAuthorization.name(), None, false).await?;
                 self.settings.reset_all();
                 "DISCARD ALL"
             }
@@ -258,35 +260,21 @@ impl Session {
     }
 
     async fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<(), SqlError> {
-        if name.eq_ignore_ascii_case("role") {
-            return self.set_role(value, local);
-        }
-        if !is_known(name) {
-            let known = self.backend.set_setting(&self.identity, name, value).await?;
-            return if known { Ok(()) } else { Err(unrecognized(name)) };
-        }
         if local && !matches!(self.transaction.state(), State::Block) {
             let message = "SET LOCAL can only be used in transaction blocks";
             self.notices.push(Notice::warning(SqlState("25P01"), message));
+        }
+        if let Some(setting) = RoleSetting::named(name) {
+            return self.backend.act_as(&self.identity, &self.settings, setting, value, local);
+        }
+        if !is_known(name) {
+            let known = self.backend.set_setting((&self.identity, &self.settings), name, value).await?;
+            return if known { Ok(()) } else { Err(unrecognized(name)) };
         }
         let of_transaction = name.to_ascii_lowercase().starts_with("transaction_");
         match value {
             Some(value) => self.settings.set(name, value, local || of_transaction).map(drop),
             None => self.settings.reset(name),
-        }
-    }
-
-    /// A session may name its own role, or none.
-    fn set_role(&mut self, role: Option<&str>, local: bool) -> Result<(), SqlError> {
-        match role {
-            None => self.settings.reset("role"),
-            Some(role) if role.eq_ignore_ascii_case("none") || role == &*self.identity.user => {
-                self.settings.set("role", role, local).map(drop)
-            }
-            Some(role) if self.backend.role(role).is_none() => {
-                Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{role}\" does not exist")))
-            }
-            Some(role) => Err(SqlError::new(SqlState("42501"), format!("permission denied to set role \"{role}\""))),
         }
     }
 
@@ -531,6 +519,7 @@ fn definition_tag(statement: &Statement) -> Option<&'static str> {
             ObjectKind::View => "ALTER VIEW",
             ObjectKind::Table => "ALTER TABLE",
         },
+        Statement::Administer(administration) => administration_tag(administration),
         _ => return None,
     })
 }

@@ -100,6 +100,24 @@ pub(crate) struct SessionEntry {
     terminate: CancellationToken,
 }
 
+/// How many sessions there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Of all roles.
+    pub connections_max: usize,
+    /// Of the session's role; below 0 is any number.
+    pub of_role: i32,
+    /// The session is a superuser's, for whom places are kept.
+    pub superuser: bool,
+}
+
+impl Limits {
+    /// Places that only superusers take; a small server has none to spare.
+    fn reserved(self) -> usize {
+        (self.connections_max / 10).min(3)
+    }
+}
+
 /// Why a statement was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
@@ -184,7 +202,7 @@ impl Sessions {
         }
     }
 
-    /// Adds a session, unless there are `connections_max` already.
+    /// Adds a session, unless there are as many as may be.
     ///
     /// # Errors
     /// 53300.
@@ -193,9 +211,9 @@ impl Sessions {
         identity: Identity,
         secret: Vec<u8>,
         terminate: CancellationToken,
-        connections_max: usize,
+        limits: Limits,
     ) -> Result<Registration, SqlError> {
-        let pid = identity.pid;
+        let (pid, role) = (identity.pid, identity.role);
         let info = SessionInfo {
             state_changed_at: identity.started_at,
             identity,
@@ -207,8 +225,19 @@ impl Sessions {
         };
         let entry = Arc::new(SessionEntry { secret, info: Mutex::new(info), statement: Mutex::new(None), terminate });
         let mut entries = self.entries.lock();
-        if entries.len() >= connections_max {
-            return Err(SqlError::new(SqlState("53300"), "sorry, too many clients already"));
+        let refuse = |message: String| Err(SqlError::new(SqlState("53300"), message));
+        if entries.len() >= limits.connections_max {
+            return refuse("sorry, too many clients already".into());
+        }
+        if !limits.superuser {
+            // A superuser has to come in when others fill the server.
+            if entries.len() + limits.reserved() >= limits.connections_max {
+                return refuse("remaining connection slots are reserved for superuser connections".into());
+            }
+            let of_role = entries.values().filter(|entry| entry.info.lock().identity.role == role).count();
+            if usize::try_from(limits.of_role).is_ok_and(|most| of_role >= most) {
+                return refuse(format!("too many connections for role \"{}\"", entry.info.lock().identity.user));
+            }
         }
         entries.insert(pid, entry.clone());
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
@@ -346,14 +375,19 @@ mod tests {
 
     fn identity(pid: i32) -> Identity {
         let started_at = SystemTime::now();
-        Identity { pid, user: "u".into(), database: "d".into(), client: None, started_at }
+        Identity { pid, user: "u".into(), role: 1, database: "d".into(), client: None, started_at }
+    }
+
+    fn of(connections_max: usize) -> Limits {
+        Limits { connections_max, of_role: -1, superuser: false }
     }
 
     #[tokio::test]
     async fn only_the_right_secret_stops_a_statement() {
         let sessions = Sessions::new();
         let pid = sessions.next_pid();
-        let registration = sessions.add(identity(pid), vec![1, 2, 3, 4], CancellationToken::new(), 1).expect("room");
+        let registration =
+            sessions.add(identity(pid), vec![1, 2, 3, 4], CancellationToken::new(), of(1)).expect("room");
         let entry = registration.entry();
         let control = entry.start_statement(None);
         sessions.cancel_with_secret(pid, &[1, 2, 3]);
@@ -370,9 +404,26 @@ mod tests {
     #[test]
     fn the_list_is_bounded_and_shows_what_runs() {
         let sessions = Sessions::new();
-        let registration = sessions.add(identity(1), vec![], CancellationToken::new(), 1).expect("room");
+        let registration = sessions.add(identity(1), vec![], CancellationToken::new(), of(1)).expect("room");
         let entry = registration.entry();
-        assert_eq!(sessions.add(identity(2), vec![], CancellationToken::new(), 1).expect_err("full").state.0, "53300");
+        let refused = |limits| {
+            let added = sessions.add(identity(2), vec![], CancellationToken::new(), limits);
+            added.err().map(|error| (error.state.0, error.message))
+        };
+        assert_eq!(refused(of(1)), Some(("53300", "sorry, too many clients already".into())));
+        let of_role = Some(("53300", "too many connections for role \"u\"".into()));
+        assert_eq!(refused(Limits { of_role: 1, ..of(9) }), of_role);
+        assert_eq!(refused(Limits { of_role: 2, ..of(9) }), None);
+        assert_eq!(refused(Limits { of_role: 1, superuser: true, ..of(9) }), None);
+        let reserved = Some(("53300", "remaining connection slots are reserved for superuser connections".into()));
+        assert_eq!(refused(Limits { connections_max: 10, ..of(9) }), None);
+        let second = sessions.add(identity(3), vec![], CancellationToken::new(), of(9)).expect("room");
+        let filled: Vec<_> = (4..11)
+            .map(|pid| sessions.add(identity(pid), vec![], CancellationToken::new(), of(10)).expect("room"))
+            .collect();
+        assert_eq!(refused(of(10)), reserved);
+        assert_eq!(refused(Limits { superuser: true, ..of(10) }), None);
+        drop((second, filled));
         entry.show_active(&"é".repeat(600));
         assert_eq!(sessions.list()[0].query.len(), 1024);
         entry.show_idle(ActivityState::IdleInTransaction);

@@ -44,11 +44,13 @@ pub(super) struct Definition {
     pub reported: bool,
     /// Refuses SET with 55P02.
     pub read_only: bool,
+    /// Refuses SET with 42501 to all but superusers.
+    pub superuser: bool,
     pub description: &'static str,
 }
 
 const fn setting(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: false, read_only: false, description }
+    Definition { name, default, kind, reported: false, read_only: false, superuser: false, description }
 }
 
 /// Known to clients, without effect here.
@@ -57,11 +59,24 @@ const fn accepted(name: &'static str, default: &'static str, kind: Kind) -> Defi
 }
 
 const fn reported(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: true, read_only: false, description }
+    Definition { name, default, kind, reported: true, read_only: false, superuser: false, description }
+}
+
+/// Memory that protects the server: superusers set it, for sessions and for roles.
+const fn limit(name: &'static str, default: &'static str, description: &'static str) -> Definition {
+    Definition { name, default, kind: KILOBYTES, reported: false, read_only: false, superuser: true, description }
 }
 
 const fn fixed(name: &'static str, default: &'static str, is_reported: bool, description: &'static str) -> Definition {
-    Definition { name, default, kind: Kind::Text, reported: is_reported, read_only: true, description }
+    Definition {
+        name,
+        default,
+        kind: Kind::Text,
+        reported: is_reported,
+        read_only: true,
+        superuser: false,
+        description,
+    }
 }
 
 const MESSAGES: Kind = Kind::Word(&[
@@ -173,9 +188,11 @@ pub(super) const SETTINGS: &[Definition] = &[
         "What views created from now on may take: an amount of memory, bounded to refuse state that never shrinks, or 0.",
     ),
     accepted("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"])),
+    limit("query_memory_max", "1GB", "What a query may hold while it runs; 0 is any amount."),
     accepted("quote_all_identifiers", "off", Kind::Bool),
     accepted("random_page_cost", "4", COST),
     setting("role", "none", Kind::Text, "The role the session acts as."),
+    limit("role_memory_max", "4GB", "What all queries of the session's role may hold while they run; 0 is any amount."),
     accepted("row_security", "on", Kind::Bool),
     setting(
         "search_path",

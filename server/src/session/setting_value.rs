@@ -102,7 +102,7 @@ fn word(definition: &Definition, words: &[&str], value: &str) -> Result<String, 
 }
 
 /// A number with its unit, in ms or in kB.
-fn integer(value: &str, unit: Unit) -> Option<i64> {
+pub(super) fn integer(value: &str, unit: Unit) -> Option<i64> {
     let value = value.trim();
     let end = value.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(value.len());
     let (number, suffix) = (value[..end].trim(), &value[end..]);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use sql::{SqlError, SqlState};
 
-use super::setting_list::{Definition, SETTINGS, find};
-use super::setting_value::{boolean, canonical, invalid};
+use super::setting_list::{Definition, SETTINGS, Unit, find};
+use super::setting_value::{boolean, canonical, integer, invalid};
 use super::time_zone::TimeZone;
 
 pub use super::setting_list::SERVER_VERSION;
@@ -21,6 +21,9 @@ pub use super::setting_list::SERVER_VERSION;
 const CUSTOM_SETTINGS_MAX: usize = 1000;
 /// Bytes one value may have.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// The settings that say as whom the session acts: not set like others, but checked by who knows the roles.
+const ACTING: [&str; 3] = ["role", "session_authorization", "is_superuser"];
 
 /// Names in lower case to values in the form SHOW prints.
 type Layer = Arc<BTreeMap<String, String>>;
@@ -113,6 +116,7 @@ impl Settings {
     /// # Errors
     /// 42704 for an unknown name without a dot, 22023 for a value it cannot have, 55P02 where it cannot be changed.
     pub fn set(&self, name: &str, value: &str, local: bool) -> Result<String, SqlError> {
+        self.check_may_set(name)?;
         let value = checked(name, value)?;
         let key = name.to_ascii_lowercase();
         let mut layers = self.change();
@@ -127,6 +131,18 @@ impl Settings {
             Arc::make_mut(&mut layers.session).insert(key, value.clone());
         }
         Ok(value)
+    }
+
+    /// Refuses a setting that protects the server to all but superusers.
+    ///
+    /// # Errors
+    /// 42501.
+    fn check_may_set(&self, name: &str) -> Result<(), SqlError> {
+        if !Self::is_superusers(name) || self.is_on("is_superuser") {
+            return Ok(());
+        }
+        let message = format!("permission denied to set parameter \"{}\"", Self::canonical_name(name));
+        Err(SqlError::new(SqlState("42501"), message))
     }
 
     /// Returns a setting to the value the session started with.
@@ -147,11 +163,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Returns every setting to the value the session started with, save those of the running transaction.
+    /// Returns every setting to the value the session started with, save those of the running transaction and as whom it
+    /// acts.
     pub fn reset_all(&self) {
         let mut layers = self.change();
+        // As whom the session acts is no matter of RESET ALL.
+        let stays = |name: &str| name.starts_with("transaction_") || ACTING.contains(&name);
         let keep = |layer: &Layer| {
-            let kept = layer.iter().filter(|(name, _)| name.starts_with("transaction_"));
+            let kept = layer.iter().filter(|(name, _)| stays(name));
             Arc::new(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())
         };
         layers.session = keep(&layers.session);
@@ -163,9 +182,38 @@ impl Settings {
     /// # Errors
     /// As [`Self::set`].
     pub fn start_with(&self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.check_may_set(name)?;
         let value = checked(name, value)?;
         self.put_started(name, value);
         Ok(())
+    }
+
+    /// Gives a setting, whose value was checked elsewhere, a value for the session or, if `local`, until the transaction
+    /// ends; `None` returns it to the value the session started with.
+    pub(crate) fn put(&self, name: &str, value: Option<&str>, local: bool) {
+        let key = name.to_ascii_lowercase();
+        let mut layers = self.change();
+        if !local || value.is_none() {
+            Arc::make_mut(&mut layers.local).remove(&key);
+        }
+        match value {
+            Some(value) if local => drop(Arc::make_mut(&mut layers.local).insert(key, value.to_owned())),
+            Some(value) => drop(Arc::make_mut(&mut layers.session).insert(key, value.to_owned())),
+            None => drop(Arc::make_mut(&mut layers.session).remove(&key)),
+        }
+    }
+
+    /// True for a setting that only superusers change.
+    pub(crate) fn is_superusers(name: &str) -> bool {
+        find(name).is_some_and(|definition| definition.superuser)
+    }
+
+    /// A value that a session can start with, in the form SHOW prints.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub(crate) fn checked(name: &str, value: &str) -> Result<String, SqlError> {
+        checked(name, value)
     }
 
     /// Like [`Self::start_with`], for what clients cannot set: is_superuser, session_authorization, max_connections.
@@ -255,6 +303,15 @@ impl Settings {
         Some(Duration::from_millis(number.saturating_mul(unit_millis)))
     }
 
+    /// A setting that is an amount of memory, bytes; `None` where 0 turns it off.
+    pub fn bytes(&self, name: &str) -> Option<usize> {
+        let kilobytes = integer(&self.value(name)?, Unit::Kilobytes)?;
+        usize::try_from(kilobytes)
+            .ok()
+            .filter(|kilobytes| *kilobytes > 0)
+            .map(|kilobytes| kilobytes.saturating_mul(1024))
+    }
+
     /// The schemas of search_path, in order, `$user` among them.
     pub fn search_path(&self) -> Vec<String> {
         split_names(&self.value("search_path").unwrap_or_default())
@@ -280,7 +337,7 @@ fn checked(name: &str, value: &str) -> Result<String, SqlError> {
         return Err(invalid(name, "…"));
     }
     match find(name) {
-        Some(definition) if definition.read_only => Err(cannot_change(definition)),
+        Some(definition) if definition.read_only || ACTING.contains(&definition.name) => Err(cannot_change(definition)),
         Some(definition) => canonical(definition, value),
         None if is_custom(name) => Ok(value.to_owned()),
         None => Err(unrecognized(name)),

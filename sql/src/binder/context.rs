@@ -67,7 +67,9 @@ impl<'a> Context<'a> {
             ));
         }
         self.expanding.borrow_mut().push(name.to_string());
+        self.relations.entering(name);
         let plan = plan_view(self, query, columns);
+        self.relations.leaving();
         self.expanding.borrow_mut().pop();
         let plan = plan.map_err(|mut error| {
             // Its position counts in the view's text, which the client did not send.
@@ -107,6 +109,7 @@ impl ContextProvider for Context<'_> {
             Some(Relation::View { query, columns }) => {
                 self.expand(name.table(), &query, &columns).map_err(|error| DataFusionError::External(Box::new(error)))
             }
+            Some(Relation::Denied(error)) => Err(DataFusionError::External(Box::new(error))),
             None => Err(DataFusionError::External(Box::new(undefined_table(&name, self.relations)))),
         }
     }

@@ -67,6 +67,8 @@ pub enum Relation {
         /// Column names, where the definition gives them; else empty.
         columns: Vec<String>,
     },
+    /// It is there, and who asks may not read it.
+    Denied(SqlError),
 }
 
 /// The catalog as the binder sees it: one consistent reading for one statement.
@@ -82,6 +84,12 @@ pub trait Relations: Sync {
     fn version_time(&self, _schema: Option<&str>, name: &str) -> Result<String, SqlError> {
         Err(asof::version::no_versions(&format!("the relation \"{name}\"")))
     }
+
+    /// What is asked for from here on, until [`leaving`](Self::leaving), stands in the query of the plain view `view`.
+    fn entering(&self, _view: &str) {}
+
+    /// The query of the view entered last is at its end.
+    fn leaving(&self) {}
 
     /// The names a user could have meant, for hints.
     fn names(&self) -> Vec<String> {
@@ -166,6 +174,7 @@ impl<'a> Binder<'a> {
                 .and_then(guard::before_optimizing)
                 .and_then(|plan| optimizer(self.state).optimize(plan, &config, |_, _| {}))
                 .and_then(guard::guard_plan)
+                .and_then(guard::keep_merging_casts)
                 .map_err(|error| diagnosis::sql_error(error, None))
         })
     }

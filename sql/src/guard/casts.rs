@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
 
@@ -93,14 +93,56 @@ pub(super) fn kept(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }))
 }
 
+/// An optimised plan whose filters keep the casts that give several values one: from `ts::date = '2026-03-01'` DataFusion concludes that ts
+/// is midnight, and so the same everywhere, and that what is asked for in the order of ts needs no sort.
+///
+/// # Errors
+/// DataFusion's, for a plan it made itself.
+pub(crate) fn keep_merging_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let kept = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+            let schema = Arc::clone(input.schema());
+            let predicate = predicate.transform_up(|expr| match expr {
+                Expr::Cast(cast) if merges(&cast, &schema) => Ok(Transformed::yes(checked(cast))),
+                other => Ok(Transformed::no(other)),
+            })?;
+            predicate.map_data(|predicate| Ok(LogicalPlan::Filter(Filter::try_new(predicate, input)?)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(kept.data)
+}
+
+/// True for a cast of numbers or times that is not known to give different values different ones.
+fn merges(cast: &Cast, schema: &DFSchema) -> bool {
+    use DataType as D;
+    let to = cast.field.data_type();
+    let Ok(from) = cast.expr.get_type(schema) else { return false };
+    let concerns = |data_type: &D| data_type.is_numeric() || data_type.is_temporal();
+    let keeps_apart = match (&from, to) {
+        (from, to) if from == to => true,
+        (from, to) if from.is_integer() => {
+            let digits = match to {
+                D::Float64 => Some(53),
+                D::Float32 => Some(24),
+                _ => None,
+            };
+            let bits = from.primitive_width().map_or(64, |bytes| bytes * 8);
+            digits.map_or_else(|| always_fits(from, to), |digits| bits <= digits)
+        }
+        (D::Float32, D::Float64) | (D::Date32, D::Timestamp(..)) => true,
+        (D::Timestamp(from, _), D::Timestamp(to, _)) => from <= to,
+        (from, to) => from.is_decimal() && to.is_decimal() && always_fits(from, to),
+    };
+    concerns(&from) && concerns(to) && !keeps_apart
+}
+
 /// A chain of casts, those of numbers that can fail kept.
 fn kept_side(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_down(|expr| match expr {
         Expr::Cast(cast) => {
             let kept = if fails(&cast, schema) {
-                let signature = Signature::any(1, Volatility::Immutable);
-                let checked = CheckedCast { to: cast.field.data_type().clone(), signature };
-                Transformed::yes(ScalarUDF::from(checked).call(vec![*cast.expr]))
+                Transformed::yes(checked(cast))
             } else {
                 Transformed::no(Expr::Cast(cast))
             };
@@ -108,6 +150,13 @@ fn kept_side(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::new(other, false, TreeNodeRecursion::Jump)),
     })
+}
+
+/// The cast as a function.
+fn checked(cast: Cast) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let checked = CheckedCast { to: cast.field.data_type().clone(), signature };
+    ScalarUDF::from(checked).call(vec![*cast.expr])
 }
 
 /// True for a cast between numbers, or from text to one, of something that is no constant.

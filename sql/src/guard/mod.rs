@@ -22,6 +22,7 @@ use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjuncti
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, binary_expr, lit};
 
 pub(crate) use self::before::before_optimizing;
+pub(crate) use self::casts::keep_merging_casts;
 pub(crate) use self::fallible::can_fail;
 pub(crate) use self::order::InfallibleFirst;
 pub(crate) use self::sums::EXACT;

@@ -4,12 +4,12 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
 use super::script::Chunk;
-use super::{index, refusal, source, table, view};
+use super::{index, refusal, role, secret, source, table, view};
 use crate::statement::Statement;
 use crate::{SqlError, SqlState};
 
 /// Longest name, bytes, as in Postgres.
-const NAME_BYTES_MAX: usize = 63;
+pub(crate) const NAME_BYTES_MAX: usize = 63;
 
 /// Reads a statement that begins with CREATE.
 pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
@@ -38,7 +38,17 @@ pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
     if cursor.word("index") {
         return Ok(Statement::CreateIndex(Box::new(index::create(&mut cursor)?)));
     }
-    Err(refusal::create(&cursor))
+    let administers = match cursor.one_of(&[&role::KINDS[..], &["secret"]].concat()).filter(|_| !or_replace) {
+        Some("secret") => Some(secret::create(&mut cursor)?),
+        // A user mapping is something else.
+        Some("user") if cursor.peek_words(&["mapping", "for"]) => None,
+        Some(kind) => Some(role::create(&mut cursor, kind)?),
+        None => None,
+    };
+    match administers {
+        Some(administration) => Ok(Statement::Administer(Box::new(administration))),
+        None => Err(refusal::create(&cursor)),
+    }
 }
 
 /// True if a WITH (…) holds an option named connector.

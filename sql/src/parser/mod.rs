@@ -14,13 +14,16 @@ mod cursor;
 mod data_type;
 mod dialect;
 mod envelope;
+mod grant;
 mod index;
 pub mod limits;
 mod object;
 mod options;
 mod query;
 mod refusal;
+mod role;
 mod script;
+mod secret;
 mod session;
 mod source;
 mod start;
@@ -34,6 +37,7 @@ mod write;
 pub use limits::{CHAIN_MAX, DEPTH_MAX, NESTING_MAX, RELATIONS_MAX, STATEMENT_BYTES_MAX, TOKENS_MAX};
 
 pub use options::option_places;
+pub use secret::{is_secret_option, redacted, secrets_in, with_secrets};
 pub use view::with_option;
 
 pub(crate) use cursor::{fold, is_word, object_name_parts};
@@ -122,6 +126,10 @@ fn statement(chunk: &Chunk<'_>) -> Result<(Statement, Option<u64>), SqlError> {
         "show" => object::show(&mut cursor),
         "describe" | "desc" => object::describe(&mut cursor),
         "explain" => object::explain(chunk),
+        "grant" | "revoke" => grant::statement(&mut cursor, &first),
+        "reassign" if cursor.peek_words(&["reassign", "owned", "by"]) => {
+            role::reassign(&mut cursor).map(|statement| Statement::Administer(Box::new(statement)))
+        }
         "flush" | "checkpoint" => {
             cursor.next();
             cursor.expect_end()?;

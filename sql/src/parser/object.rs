@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, fold};
 use super::script::Chunk;
-use super::{index, query, refusal, session, view};
+use super::{index, query, refusal, role, secret, session, view};
 use crate::statement::{Drop, Explain, ExplainTarget, ObjectKind, ShowObjects, Statement};
 use crate::{SqlError, SqlState};
 
@@ -15,6 +15,15 @@ pub(crate) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     cursor.expect_word("drop")?;
     if cursor.word("index") {
         return Ok(Statement::DropIndex(index::drop(cursor)?));
+    }
+    if cursor.words(&["owned", "by"]) {
+        return Ok(Statement::Administer(Box::new(role::drop_owned(cursor)?)));
+    }
+    if cursor.word("secret") {
+        return Ok(Statement::Administer(Box::new(secret::drop(cursor)?)));
+    }
+    if !cursor.peek_words(&["user", "mapping"]) && cursor.one_of(&role::KINDS).is_some() {
+        return Ok(Statement::Administer(Box::new(role::drop(cursor)?)));
     }
     let kind = if cursor.words(&["materialized", "view"]) {
         ObjectKind::MaterializedView

@@ -16,8 +16,10 @@ use crate::{SqlError, SqlState};
 pub(crate) struct Assignment {
     /// In lower case.
     pub name: String,
-    /// Without quotes.
+    /// Without quotes; empty if it is a secret.
     pub value: String,
+    /// The secret it stands for, by name: `SECRET name`.
+    pub secret: Option<String>,
     /// 1-based position of the name.
     pub position: usize,
     /// Where the value stands, in bytes of the statement's text, quotes included.
@@ -32,22 +34,44 @@ pub fn option_places(text: &str) -> Vec<(String, Range<usize>)> {
     let opens = |pair: &[TokenWithSpan]| is_word(&pair[0].token, "with") && pair[1].token == Token::LParen;
     let Some(at) = chunk.tokens.windows(2).position(opens) else { return Vec::new() };
     let mut cursor = Cursor::with_tokens(chunk, chunk.tokens[at + 1..].to_vec());
-    let options = parse(&mut cursor).unwrap_or_default();
+    let options = parse_with_secrets(&mut cursor).unwrap_or_default();
     options.into_iter().map(|option| (option.name, option.place)).collect()
 }
 
 /// Reads the list behind WITH, brackets included.
 ///
 /// # Errors
-/// 42601, also for a name given twice.
+/// 42601, also for a name given twice; 0A000 for a secret.
 pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError> {
+    let options = parse_with_secrets(cursor)?;
+    match options.iter().find(|option| option.secret.is_some()) {
+        Some(option) => Err(not_a_secret(option)),
+        None => Ok(options),
+    }
+}
+
+/// That an option cannot be a secret.
+pub(crate) fn not_a_secret(option: &Assignment) -> SqlError {
+    SqlError::unsupported(format!("option \"{}\" cannot be a SECRET", option.name)).at(option.position)
+}
+
+/// As [`parse`], but values may be `SECRET name`.
+pub(crate) fn parse_with_secrets(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError> {
     let options = cursor.list(|cursor| {
         let position = cursor.position();
         let name = name(cursor)?;
         cursor.expect_token(&Token::Eq)?;
         let start = cursor.byte();
-        let value = value(cursor)?;
-        Ok(Assignment { name, value, position, place: start..cursor.byte_behind() })
+        // A bare value may be the word itself.
+        let secret = match cursor.peek_word("secret") && matches!(cursor.peek_nth(1), Token::Word(_)) {
+            true => {
+                cursor.next();
+                Some(cursor.object_name()?.0)
+            }
+            false => None,
+        };
+        let value = if secret.is_some() { String::new() } else { value(cursor)? };
+        Ok(Assignment { name, value, secret, position, place: start..cursor.byte_behind() })
     })?;
     for (n, option) in options.iter().enumerate() {
         if options[..n].iter().any(|earlier| earlier.name == option.name) {
@@ -87,9 +111,6 @@ fn value(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
         Token::Number(number, _) => number.clone(),
         Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) if !negative => text.clone(),
         Token::DollarQuotedString(text) if !negative => text.value.clone(),
-        Token::Word(word) if !negative && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("secret") => {
-            return Err(SqlError::unsupported("SECRET values are not supported").at(cursor.position()));
-        }
         Token::Word(word) if !negative => word.value.clone(),
         _ => return Err(cursor.expected("an option's value")),
     };

@@ -5,19 +5,21 @@ use crate::SqlError;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 /// Statements refused by their first words, the longer ones first, each with a hint.
-const STATEMENTS: [(&[&str], &str); 29] = [
+const STATEMENTS: [(&[&str], &str); 28] = [
     (&["refresh", "materialized", "view"], "A materialized view is always fresh: every tick maintains it."),
+    (&["alter", "default", "privileges"], "Grant on what there is: GRANT … ON ALL TABLES IN SCHEMA public."),
+    (&["alter", "secret"], "Drop it and create it again."),
     (&["alter", "materialized", "view"], "It can be renamed: ALTER … RENAME TO. Otherwise use CREATE OR REPLACE."),
     (&["alter", "system"], "Settings are given when the server starts."),
-    (&["alter"], "Only names can be changed, with RENAME TO. Otherwise use CREATE OR REPLACE, or DROP and CREATE."),
+    (
+        &["alter"],
+        "Names and owners can be changed, with RENAME TO and OWNER TO. Otherwise use CREATE OR REPLACE, or DROP and CREATE.",
+    ),
     (&["insert"], WRITES),
     (&["update"], WRITES),
     (&["delete"], WRITES),
     (&["merge"], WRITES),
     (&["truncate"], WRITES),
-    (&["grant"], ""),
-    (&["revoke"], ""),
-    (&["reassign", "owned"], ""),
     (&["comment"], ""),
     (&["security", "label"], ""),
     (&["lock"], "Every statement reads one tick, without locks."),
@@ -40,7 +42,7 @@ const STATEMENTS: [(&[&str], &str); 29] = [
 const WRITES: &str = "INSERT, UPDATE, DELETE and TRUNCATE write to tables, as statements of their own.";
 
 /// Kinds of object, the longer ones first, with a hint for CREATE.
-const KINDS: [(&[&str], &str); 33] = [
+const KINDS: [(&[&str], &str); 29] = [
     (&["global", "temporary", "table"], TABLES),
     (&["global", "temp", "table"], TABLES),
     (&["local", "temporary", "table"], TABLES),
@@ -57,7 +59,6 @@ const KINDS: [(&[&str], &str); 33] = [
     (&["unique", "index"], "CREATE INDEX has no say in what rows there are; a table's PRIMARY KEY is unique."),
     (&["sink"], ""),
     (&["connection"], "Give the connection's options in CREATE SOURCE … WITH (…)."),
-    (&["secret"], ""),
     (&["schema"], "Everything lives in the schema public."),
     (&["database"], "There is one database."),
     (&["function"], ""),
@@ -68,9 +69,6 @@ const KINDS: [(&[&str], &str); 33] = [
     (&["domain"], ""),
     (&["trigger"], ""),
     (&["rule"], ""),
-    (&["role"], ""),
-    (&["user"], ""),
-    (&["group"], ""),
     (&["extension"], ""),
     (&["publication"], ""),
     (&["subscription"], ""),

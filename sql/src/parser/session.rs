@@ -38,6 +38,12 @@ pub(crate) fn statement(cursor: &mut Cursor<'_>, first: &str) -> Result<Statemen
             let reset = ast::ResetStatement { reset: ast::Reset::ConfigurationParameter(name) };
             return Ok(Statement::Session(Box::new(ast::Statement::Reset(reset))));
         }
+        "reset" if cursor.words(&["reset", "session", "authorization"]) => {
+            cursor.expect_end()?;
+            let name = ast::ObjectName::from(vec![Ident::new("session_authorization")]);
+            let reset = ast::ResetStatement { reset: ast::Reset::ConfigurationParameter(name) };
+            return Ok(Statement::Session(Box::new(ast::Statement::Reset(reset))));
+        }
         "set" | "show" | "reset" | "begin" | "start" | "commit" | "end" | "rollback" | "savepoint" | "release"
         | "declare" | "close" | "prepare" | "execute" | "deallocate" | "discard" | "listen" | "notify" | "unlisten"
         | "copy" => {}

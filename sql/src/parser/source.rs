@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::cursor::Cursor;
 use super::envelope::{self, PrimaryKey};
 use super::options::{self, Assignment, take};
+use super::secret::is_secret_option;
 use super::{data_type, start, watermark};
 use crate::statement::{CreateSource, Envelope, MetadataColumn};
 use crate::{SqlError, SqlState, types};
@@ -57,6 +58,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateS
     }
     check_metadata_names(&columns, &clauses.include)?;
     let mut options = clauses.options.unwrap_or_default();
+    let secrets = take_secrets(&mut options)?;
     let (envelope, at) = clauses.envelope.resolve(&mut options)?;
     check_type(&mut options)?;
     let watermark_position = watermark.as_ref().map(|(_, position)| *position);
@@ -77,6 +79,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateS
         watermark,
         include: clauses.include.into_iter().map(|(column, name, _)| (column, name)).collect(),
         options: options.into_iter().map(|option| (option.name, option.value)).collect(),
+        secrets,
         start,
     })
 }
@@ -208,7 +211,7 @@ impl Clauses {
                 self.metadata(cursor)?;
             }
         } else if cursor.word("with") {
-            let mut options = options::parse(cursor)?;
+            let mut options = options::parse_with_secrets(cursor)?;
             rename_options(&mut options)?;
             if self.options.replace(options).is_some() {
                 return Err(twice("WITH"));
@@ -283,6 +286,19 @@ fn check_reserved_names(columns: &[FieldRef], include: &[(MetadataColumn, String
     let Some((name, position)) = names.find(|(name, _)| engine::ingest::is_reserved(name)) else { return Ok(()) };
     let error = SqlError::new(SqlState::INVALID_NAME, format!("column name \"{name}\" is reserved"));
     Err(if let Some(position) = position { error.at(position) } else { error })
+}
+
+/// The options that stand for secrets, each with the secret's name.
+fn take_secrets(options: &mut Vec<Assignment>) -> Result<Vec<(String, String)>, SqlError> {
+    let mut secrets = Vec::new();
+    for option in std::mem::take(options) {
+        match &option.secret {
+            Some(_) if !is_secret_option(&option.name) => return Err(options::not_a_secret(&option)),
+            Some(secret) => secrets.push((option.name.clone(), secret.clone())),
+            None => options.push(option),
+        }
+    }
+    Ok(secrets)
 }
 
 /// Arroyo's `type = 'source'`.

@@ -1,5 +1,6 @@
 //! Statements accepted and refused, each with its exact outcome.
 
+mod administration;
 mod limits;
 mod session;
 mod source;

@@ -29,6 +29,7 @@ pub(super) struct Fake {
     tick: AtomicU64,
     pub(super) verifier: Mutex<Option<ScramVerifier>>,
     interval: Mutex<String>,
+    audit: Audit,
     /// Streams of `slow` that were let go before their end.
     pub(super) dropped: Arc<AtomicUsize>,
     /// The rows of every COPY … FROM STDIN.
@@ -45,6 +46,7 @@ impl Fake {
             tick: AtomicU64::new(1),
             verifier: Mutex::new(None),
             interval: Mutex::new("100ms".into()),
+            audit: Audit::default(),
             dropped: Arc::default(),
             copied: Mutex::default(),
             undone: AtomicUsize::new(0),
@@ -283,8 +285,15 @@ impl Backend for Fake {
         name == "tidemark"
     }
 
-    fn role(&self, name: &str) -> Option<Role> {
-        (name != "nobody").then_some(Role { superuser: name == "tide" })
+    fn login(&self, user: &str) -> Result<Login, SqlError> {
+        if user == "nobody" {
+            return Err(SqlError::new(SqlState("28000"), "role \"nobody\" does not exist"));
+        }
+        let settings = match user {
+            "zoned" => vec![("timezone".into(), "Asia/Tokyo".into()), ("no_such".into(), "1".into())],
+            _ => vec![],
+        };
+        Ok(Login { role: 10, superuser: user == "tide", connection_limit: -1, settings })
     }
 
     fn password_required(&self) -> bool {
@@ -293,6 +302,38 @@ impl Backend for Fake {
 
     fn scram_verifier(&self, role: &str) -> Option<ScramVerifier> {
         self.verifier.lock().clone().filter(|_| role == "tide")
+    }
+
+    fn mock_secret(&self) -> [u8; 32] {
+        [7; 32]
+    }
+
+    fn scram_iterations(&self) -> u32 {
+        crate::pg::verifier::ITERATIONS
+    }
+
+    fn act_as(
+        &self,
+        identity: &Identity,
+        settings: &Settings,
+        setting: RoleSetting,
+        role: Option<&str>,
+        local: bool,
+    ) -> Result<(), SqlError> {
+        match role {
+            Some("missing") => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "role \"missing\" does not exist")),
+            Some(role) if role != "none" && role != &*identity.user => {
+                Err(SqlError::new(SqlState("42501"), format!("permission denied to set role \"{role}\"")))
+            }
+            role => {
+                settings.put(setting.name(), role, local);
+                Ok(())
+            }
+        }
+    }
+
+    fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     fn show_setting(&self, name: &str) -> Option<String> {
@@ -304,7 +345,7 @@ impl Backend for Fake {
         vec![EngineSetting { name: "tick_interval".into(), value, description: "How long a tick lasts.".into() }]
     }
 
-    async fn set_setting(&self, _: &Identity, name: &str, value: Option<&str>) -> Result<bool, SqlError> {
+    async fn set_setting(&self, _: (&Identity, &Settings), name: &str, value: Option<&str>) -> Result<bool, SqlError> {
         if name != "tick_interval" {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! Functions about the session and the server: who, where, which settings, and the ends of other sessions.
 
 use datafusion::error::Result;
-use sql::error::SqlState;
+use sql::error::{SqlError, SqlState};
 
 use super::{Call, Definition, stable, volatile};
 use crate::pg_catalog::names::refuse;
@@ -44,8 +44,8 @@ pub(super) static LIST: [Definition; 29] = [
     }),
     stable("current_setting", "text", current_setting),
     volatile("set_config", "text", set_config).with_nulls(),
-    volatile("pg_cancel_backend", "bool", |call| Ok(call.catalog.facts().access.cancel(pid(call)).into())),
-    volatile("pg_terminate_backend", "bool", |call| Ok(call.catalog.facts().access.terminate(pid(call)).into())),
+    volatile("pg_cancel_backend", "bool", |call| refusing(call.catalog.facts().access.cancel(pid(call)))),
+    volatile("pg_terminate_backend", "bool", |call| refusing(call.catalog.facts().access.terminate(pid(call)))),
     volatile("pg_advisory_unlock_all", "void", |_| Ok("".into())),
 ];
 
@@ -94,6 +94,10 @@ const ENCODINGS: [&str; 42] = [
     "JOHAB",
     "SHIFT_JIS_2004",
 ];
+
+fn refusing(done: std::result::Result<bool, SqlError>) -> Result<Cell> {
+    done.map(Cell::from).map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))
+}
 
 fn pid(call: &Call) -> i32 {
     call.argument(0).int().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(-1)

@@ -61,7 +61,19 @@ fn live_rows(
         ("pg_catalog", "pg_timezone_names") => settings::pg_timezone_names(relation)?,
         ("pg_catalog", "pg_stat_activity") => statistics::pg_stat_activity(snapshot, facts, relation)?,
         ("pg_catalog", "pg_stat_database") => statistics::pg_stat_database(snapshot, facts, relation)?,
-        ("information_schema", "enabled_roles") => information_schema::enabled_roles(facts, relation)?,
+        ("information_schema", "enabled_roles") => information_schema::enabled_roles(snapshot, facts, relation)?,
+        ("information_schema", "table_privileges") => {
+            information_schema::table_privileges(snapshot, facts, relation, true)?
+        }
+        ("information_schema", "role_table_grants") => {
+            information_schema::table_privileges(snapshot, facts, relation, false)?
+        }
+        ("information_schema", "column_privileges") => {
+            information_schema::column_privileges(snapshot, facts, relation, true)?
+        }
+        ("information_schema", "role_column_grants") => {
+            information_schema::column_privileges(snapshot, facts, relation, false)?
+        }
         _ => return Ok(None),
     }))
 }
@@ -97,6 +109,7 @@ fn rows(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result
         "pg_user" | "pg_shadow" => roles::pg_user(snapshot, relation),
         "pg_group" => roles::pg_group(snapshot, relation),
         "pg_auth_members" => roles::pg_auth_members(snapshot, relation),
+        "pg_db_role_setting" => roles::pg_db_role_setting(snapshot, relation),
         "pg_database" => roles::pg_database(snapshot, relation),
         "pg_tablespace" => roles::pg_tablespace(relation),
         name if name.starts_with("pg_stat") && name.ends_with("_tables") => statistics::tables(snapshot, relation),

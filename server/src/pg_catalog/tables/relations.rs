@@ -17,7 +17,8 @@ const PAGE_BYTES: u64 = 8192;
 
 pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
     let columns = ["oid", "relname", "relnamespace", "relkind", "relowner", "relnatts", "relhasrules", "relreplident"];
-    let mut rows = Rows::new(relation, &[&columns[..], &["relpages", "reltuples", "relhasindex", "relam"]].concat());
+    let more = ["relpages", "reltuples", "relhasindex", "relam", "relacl"];
+    let mut rows = Rows::new(relation, &[&columns[..], &more].concat());
     for own in system::relations() {
         rows.push([
             own.oid.into(),
@@ -32,6 +33,8 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             0.into(),
             false.into(),
             0.into(),
+            // The system's own are everybody's to read.
+            Cell::Null,
         ]);
     }
     for (index, on) in snapshot.indexes().iter().filter_map(|index| snapshot.index(index.oid)) {
@@ -40,7 +43,7 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             (&index.name).into(),
             snapshot.schema_oid(&on.schema).into(),
             "i".into(),
-            BOOTSTRAP_ROLE.into(),
+            on.owner.into(),
             (index.columns.len() as i32).into(),
             false.into(),
             "n".into(),
@@ -48,6 +51,7 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             (on.rows.unwrap_or(0) as f64).into(),
             false.into(),
             BTREE.into(),
+            Cell::Null,
         ]);
     }
     for user in snapshot.relations() {
@@ -56,7 +60,7 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             (&user.name).into(),
             snapshot.schema_oid(&user.schema).into(),
             user.kind.relkind().into(),
-            BOOTSTRAP_ROLE.into(),
+            user.owner.into(),
             (user.columns.len() as i32).into(),
             user.kind.is_view().into(),
             if user.kind == RelationKind::View { "n" } else { "d" }.into(),
@@ -64,6 +68,7 @@ pub(super) fn pg_class(snapshot: &CatalogSnapshot, relation: &'static SystemRela
             (user.rows.unwrap_or(0) as f64).into(),
             snapshot.indexes().iter().any(|index| index.relation == user.oid).into(),
             0.into(),
+            snapshot.acl(user.acl.as_ref()).into(),
         ]);
     }
     rows.finish()
@@ -104,9 +109,10 @@ pub(super) fn pg_attribute(snapshot: &CatalogSnapshot, relation: &'static System
 }
 
 pub(super) fn pg_namespace(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
-    let mut rows = Rows::new(relation, &["oid", "nspname"]);
+    let mut rows = Rows::new(relation, &["oid", "nspname", "nspacl"]);
     for (oid, name, _) in snapshot.schemas() {
-        rows.push([oid.into(), name.into()]);
+        let acl = snapshot.schema_acl().filter(|_| oid == system::PUBLIC);
+        rows.push([oid.into(), name.into(), acl.into()]);
     }
     rows.finish()
 }
@@ -118,7 +124,7 @@ pub(super) fn pg_tables(snapshot: &CatalogSnapshot, relation: &'static SystemRel
         rows.push([own.schema.into(), own.name.into(), owner.into()]);
     }
     for user in snapshot.relations().iter().filter(|user| !user.kind.is_view()) {
-        rows.push([(&user.schema).into(), (&user.name).into(), owner.into()]);
+        rows.push([(&user.schema).into(), (&user.name).into(), owner_of(snapshot, user).into()]);
     }
     rows.finish()
 }
@@ -130,21 +136,25 @@ pub(super) fn pg_views(snapshot: &CatalogSnapshot, relation: &'static SystemRela
         rows.push([own.schema.into(), own.name.into(), owner.into(), Cell::Null]);
     }
     for user in snapshot.relations().iter().filter(|user| user.kind == RelationKind::View) {
-        rows.push([(&user.schema).into(), (&user.name).into(), owner.into(), definition(user)]);
+        rows.push([(&user.schema).into(), (&user.name).into(), owner_of(snapshot, user).into(), definition(user)]);
     }
     rows.finish()
 }
 
 pub(super) fn pg_matviews(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
-    let owner = owner(snapshot);
     let mut rows = Rows::new(relation, &["schemaname", "matviewname", "matviewowner", "definition"]);
     for user in snapshot.relations().iter().filter(|user| user.kind == RelationKind::MaterializedView) {
-        rows.push([(&user.schema).into(), (&user.name).into(), owner.into(), definition(user)]);
+        rows.push([(&user.schema).into(), (&user.name).into(), owner_of(snapshot, user).into(), definition(user)]);
     }
     rows.finish()
 }
 
-/// The name of the role that owns everything.
+/// The name of the role that owns a relation.
+pub(super) fn owner_of<'a>(snapshot: &'a CatalogSnapshot, relation: &Relation) -> &'a str {
+    snapshot.role_name(relation.owner).unwrap_or("unknown")
+}
+
+/// The name of the role that owns what the server is born with.
 pub(super) fn owner(snapshot: &CatalogSnapshot) -> &str {
     snapshot.role_name(BOOTSTRAP_ROLE).unwrap_or("unknown")
 }

@@ -33,7 +33,7 @@ pub(super) fn pg_stat_activity(
             session.transaction_start.into(),
             session.query_start.into(),
             session.state_change.into(),
-            session.state.into(),
+            Some(session.state).filter(|state| !state.is_empty()).into(),
             session.query.into(),
             "client backend".into(),
         ]);

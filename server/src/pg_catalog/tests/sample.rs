@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use parking_lot::Mutex;
+use sql::administration::Privilege;
 use sql::error::{SqlError, SqlState};
 
 use crate::pg_catalog::{
-    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, PgCatalog, Relation, RelationKind, Role, SchemaEntry, SessionAccess,
-    SessionActivity, SessionFacts, Setting,
+    BOOTSTRAP_ROLE, CatalogSnapshot, Contents, Grantee, PgCatalog, Relation, RelationKind, Role, SchemaEntry,
+    SessionAccess, SessionActivity, SessionFacts, Setting,
 };
+use crate::roles::privileges::{Grant, Privileges};
+use crate::roles::{Membership, Roles, Securable};
 
 pub(super) const BIDS: u32 = 16385;
 pub(super) const PER_MINUTE: u32 = 16386;
@@ -34,6 +37,10 @@ fn relation(oid: u32, name: &str, kind: RelationKind, columns: Vec<FieldRef>) ->
         rows: None,
         bytes: None,
         depends_on: Vec::new(),
+        owner: BOOTSTRAP_ROLE,
+        acl: None,
+        grants: Roles::default().grants_on(Securable::Relation(oid), BOOTSTRAP_ROLE),
+        accessible: true,
     }
 }
 
@@ -108,8 +115,18 @@ pub(super) fn contents() -> Contents {
         superuser,
         login: true,
         connection_limit: -1,
+        inherit: true,
+        valid_until: None,
+        settings: Vec::new(),
         member_of,
     };
+    let member = Membership { role: 16391, member: 16390, grantor: BOOTSTRAP_ROLE, admin: false };
+    let select = Privileges::of([Privilege::Select]);
+    let granted =
+        Grant { grantee: Some(16391), grantor: BOOTSTRAP_ROLE, privileges: select, grantable: Privileges::default() };
+    let mut per_minute = per_minute;
+    per_minute.grants.push(granted);
+    per_minute.acl = Some(per_minute.grants.clone());
     Contents {
         version: 5,
         database: "tidemark".into(),
@@ -117,11 +134,13 @@ pub(super) fn contents() -> Contents {
         schemas: vec![SchemaEntry { oid: 16383, name: "tidemark".into(), comment: None }],
         roles: vec![
             role(BOOTSTRAP_ROLE, "admin", true, Vec::new()),
-            role(16390, "reader", false, vec![16391]),
+            role(16390, "reader", false, vec![member]),
             Role { login: false, ..role(16391, "analysts", false, Vec::new()) },
         ],
         relations: vec![hot, bids, recent, per_minute, ticks],
         indexes: Vec::new(),
+        schema_acl: None,
+        database_acl: None,
     }
 }
 
@@ -187,13 +206,23 @@ impl SessionAccess for Access {
         }]
     }
 
-    fn cancel(&self, pid: i32) -> bool {
+    fn cancel(&self, pid: i32) -> Result<bool, SqlError> {
         self.cancelled.lock().push(pid);
-        pid == 77
+        Ok(pid == 77)
     }
 
-    fn terminate(&self, pid: i32) -> bool {
-        pid == 77
+    fn terminate(&self, pid: i32) -> Result<bool, SqlError> {
+        Ok(pid == 77)
+    }
+
+    fn holds(&self, grantee: Grantee, on: Securable, privilege: Option<Privilege>, grantable: bool) -> bool {
+        let reads = on == Securable::Relation(PER_MINUTE) && privilege == Some(Privilege::Select) && !grantable;
+        matches!(grantee, Grantee::Asker | Grantee::Role(BOOTSTRAP_ROLE)) || (grantee == Grantee::Role(16390) && reads)
+    }
+
+    fn is_member(&self, member: Grantee, of: u32, _: bool, admin: bool) -> bool {
+        matches!(member, Grantee::Asker | Grantee::Role(BOOTSTRAP_ROLE))
+            || (member == Grantee::Role(16390) && of == 16391 && !admin)
     }
 }
 
@@ -201,6 +230,7 @@ pub(super) fn catalog_with(access: Arc<Access>) -> PgCatalog {
     let facts = SessionFacts {
         user: "admin".into(),
         session_user: "admin".into(),
+        enabled_roles: [BOOTSTRAP_ROLE, 16390, 16391].into(),
         backend_pid: 76,
         search_path: vec!["$user".into(), "public".into()],
         client: "127.0.0.1:50122".parse().ok(),

@@ -4,8 +4,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
 use datafusion::error::Result;
 
-use super::{owner, yes_or_no};
+use super::yes_or_no;
 use crate::pg_catalog::rows::{Cell, Rows};
+use crate::pg_catalog::session::SessionFacts;
 use crate::pg_catalog::snapshot::CatalogSnapshot;
 use crate::pg_catalog::system::{self, SystemRelation};
 use crate::pg_catalog::types::{self, type_of};
@@ -97,24 +98,28 @@ pub(super) fn columns(snapshot: &CatalogSnapshot, relation: &'static SystemRelat
     rows.finish()
 }
 
-/// Every role may read every column of the users' relations.
-pub(super) fn column_privileges(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
+/// The same as the privileges on tables, column by column; of those that a column can have.
+pub(in crate::pg_catalog::tables) fn column_privileges(
+    snapshot: &CatalogSnapshot,
+    facts: &SessionFacts,
+    relation: &'static SystemRelation,
+    public: bool,
+) -> Result<RecordBatch> {
     let columns = ["grantor", "grantee", "table_catalog", "table_schema", "table_name", "column_name"];
     let mut rows = Rows::new(relation, &[&columns[..], &["privilege_type", "is_grantable"]].concat());
-    for table in snapshot.relations() {
-        for field in &table.columns {
-            for role in snapshot.roles() {
-                rows.push([
-                    owner(snapshot).into(),
-                    (&role.name).into(),
-                    snapshot.database().into(),
-                    (&table.schema).into(),
-                    (&table.name).into(),
-                    field.name().into(),
-                    "SELECT".into(),
-                    yes_or_no(role.superuser),
-                ]);
-            }
+    let listed = super::listed(snapshot, facts, public);
+    for found in listed.iter().filter(|found| matches!(found.privilege, "SELECT" | "INSERT" | "UPDATE")) {
+        for field in &found.relation.columns {
+            rows.push([
+                found.grantor.into(),
+                found.grantee.into(),
+                snapshot.database().into(),
+                (&found.relation.schema).into(),
+                (&found.relation.name).into(),
+                field.name().into(),
+                found.privilege.into(),
+                yes_or_no(found.grantable),
+            ]);
         }
     }
     rows.finish()
@@ -127,7 +132,7 @@ fn for_each_column(snapshot: &CatalogSnapshot, each: &mut dyn FnMut(&str, &str, 
             each(own.schema, own.name, at as i32 + 1, field);
         }
     }
-    for user in snapshot.relations() {
+    for user in snapshot.relations().iter().filter(|user| user.accessible) {
         for (at, field) in user.columns.iter().enumerate() {
             each(&user.schema, &user.name, at as i32 + 1, field);
         }

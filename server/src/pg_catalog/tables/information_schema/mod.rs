@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use super::relations::{definition, owner};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::session::SessionFacts;
-use crate::pg_catalog::snapshot::{CatalogSnapshot, RelationKind};
+use crate::pg_catalog::snapshot::{CatalogSnapshot, Relation, RelationKind};
 use crate::pg_catalog::system::{self, SystemRelation};
 
 /// The rows of the view `relation`.
@@ -26,10 +26,8 @@ pub(super) fn rows(snapshot: &CatalogSnapshot, relation: &'static SystemRelation
         "schemata" => schemata(snapshot, relation),
         "tables" => tables(snapshot, relation),
         "columns" => columns::columns(snapshot, relation),
-        "column_privileges" | "role_column_grants" => columns::column_privileges(snapshot, relation),
         "views" => views(snapshot, relation),
         "view_table_usage" => view_table_usage(snapshot, relation),
-        "table_privileges" | "role_table_grants" => table_privileges(snapshot, relation),
         "applicable_roles" => applicable_roles(snapshot, relation),
         "character_sets" => character_sets(snapshot, relation),
         "collations" => collations(snapshot, relation),
@@ -39,10 +37,16 @@ pub(super) fn rows(snapshot: &CatalogSnapshot, relation: &'static SystemRelation
     }
 }
 
-/// The roles whose rights the session has: its own.
-pub(super) fn enabled_roles(facts: &SessionFacts, relation: &'static SystemRelation) -> Result<RecordBatch> {
+/// The roles whose rights the session has.
+pub(super) fn enabled_roles(
+    snapshot: &CatalogSnapshot,
+    facts: &SessionFacts,
+    relation: &'static SystemRelation,
+) -> Result<RecordBatch> {
     let mut rows = Rows::new(relation, &["role_name"]);
-    rows.push([(&facts.user).into()]);
+    for name in facts.enabled_roles.iter().filter_map(|role| snapshot.role_name(*role)) {
+        rows.push([name.into()]);
+    }
     rows.finish()
 }
 
@@ -64,7 +68,7 @@ fn tables(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Resu
     for own in system::relations() {
         push(own.schema, own.name, if own.kind == "v" { "VIEW" } else { "BASE TABLE" }, false);
     }
-    for user in snapshot.relations() {
+    for user in snapshot.relations().iter().filter(|user| user.accessible) {
         let kind = match user.kind {
             RelationKind::Source | RelationKind::Table => "BASE TABLE",
             RelationKind::MaterializedView => "MATERIALIZED VIEW",
@@ -88,7 +92,7 @@ fn views(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Resul
         rows.push([a, b, c, d, e, no(), no(), no(), no(), no()]);
     };
     system::relations().filter(|own| own.kind == "v").for_each(|own| push(own.schema, own.name, Cell::Null));
-    for user in snapshot.relations().iter().filter(|user| user.kind == RelationKind::View) {
+    for user in snapshot.relations().iter().filter(|user| user.kind == RelationKind::View && user.accessible) {
         push(&user.schema, &user.name, definition(user));
     }
     rows.finish()
@@ -108,23 +112,56 @@ fn view_table_usage(snapshot: &CatalogSnapshot, relation: &'static SystemRelatio
     rows.finish()
 }
 
-/// Every role may read every relation of the users'.
-fn table_privileges(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
+/// A privilege that somebody has on a relation, as these views list it.
+pub(super) struct Listed<'a> {
+    relation: &'a Relation,
+    grantor: &'a str,
+    grantee: &'a str,
+    privilege: &'static str,
+    grantable: bool,
+}
+
+/// The privileges that the session's roles gave or have, and with `public` what everybody has.
+pub(super) fn listed<'a>(snapshot: &'a CatalogSnapshot, facts: &SessionFacts, public: bool) -> Vec<Listed<'a>> {
+    let enabled = |role: u32| facts.enabled_roles.contains(&role);
+    let mut found = Vec::new();
+    for relation in snapshot.relations() {
+        for grant in &relation.grants {
+            let grantee = match grant.grantee {
+                None if public => "PUBLIC",
+                Some(role) if enabled(role) || enabled(grant.grantor) => snapshot.role_name(role).unwrap_or_default(),
+                _ => continue,
+            };
+            let grantor = snapshot.role_name(grant.grantor).unwrap_or_default();
+            for privilege in grant.privileges.iter() {
+                // An owner may always grant.
+                let grantable = grant.grantable.contains(privilege) || grant.grantee == Some(relation.owner);
+                found.push(Listed { relation, grantor, grantee, privilege: privilege.word(), grantable });
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn table_privileges(
+    snapshot: &CatalogSnapshot,
+    facts: &SessionFacts,
+    relation: &'static SystemRelation,
+    public: bool,
+) -> Result<RecordBatch> {
     let columns = ["grantor", "grantee", "table_catalog", "table_schema", "table_name", "privilege_type"];
     let mut rows = Rows::new(relation, &[&columns[..], &["is_grantable", "with_hierarchy"]].concat());
-    for user in snapshot.relations() {
-        for role in snapshot.roles() {
-            rows.push([
-                owner(snapshot).into(),
-                (&role.name).into(),
-                snapshot.database().into(),
-                (&user.schema).into(),
-                (&user.name).into(),
-                "SELECT".into(),
-                yes_or_no(role.superuser),
-                yes_or_no(true),
-            ]);
-        }
+    for Listed { relation, grantor, grantee, privilege, grantable } in listed(snapshot, facts, public) {
+        rows.push([
+            grantor.into(),
+            grantee.into(),
+            snapshot.database().into(),
+            (&relation.schema).into(),
+            (&relation.name).into(),
+            privilege.into(),
+            yes_or_no(grantable),
+            yes_or_no(privilege == "SELECT"),
+        ]);
     }
     rows.finish()
 }
@@ -132,8 +169,9 @@ fn table_privileges(snapshot: &CatalogSnapshot, relation: &'static SystemRelatio
 fn applicable_roles(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
     let mut rows = Rows::new(relation, &["grantee", "role_name", "is_grantable"]);
     for role in snapshot.roles() {
-        for group in role.member_of.iter().filter_map(|group| snapshot.role_name(*group)) {
-            rows.push([(&role.name).into(), group.into(), yes_or_no(false)]);
+        for group in role.member_of.iter() {
+            let name = snapshot.role_name(group.role).unwrap_or_default();
+            rows.push([(&role.name).into(), name.into(), yes_or_no(group.admin)]);
         }
     }
     rows.finish()
@@ -154,6 +192,8 @@ fn collations(snapshot: &CatalogSnapshot, relation: &'static SystemRelation) -> 
     }
     rows.finish()
 }
+
+pub(super) use columns::column_privileges;
 
 fn yes_or_no(value: bool) -> Cell {
     if value { "YES" } else { "NO" }.into()
