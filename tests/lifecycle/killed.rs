@@ -233,7 +233,7 @@ const QUERIES: [&str; 7] = [
     "SELECT id FROM t WHERE id % 2 = 0",
     "SELECT s.v FROM s JOIN t ON s.v = t.id",
     "SELECT count(*) AS rows FROM {}",
-    "SELECT s.k, count(*) AS n FROM s, {} AS other GROUP BY s.k",
+    "SELECT k, n + 1 AS more FROM (SELECT k, count(*) AS n FROM s GROUP BY k) AS counted WHERE k IN (SELECT count(*) % 7 FROM {})",
     "SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS place FROM s WHERE v % 20 = 0",
 ];
 

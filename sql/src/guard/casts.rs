@@ -14,8 +14,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::fallible::always_fits;
@@ -141,11 +141,8 @@ fn merges(cast: &Cast, schema: &DFSchema) -> bool {
 fn kept_side(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_down(|expr| match expr {
         Expr::Cast(cast) => {
-            let kept = if fails(&cast, schema) {
-                Transformed::yes(checked(cast))
-            } else {
-                Transformed::no(Expr::Cast(cast))
-            };
+            let kept =
+                if fails(&cast, schema) { Transformed::yes(checked(cast)) } else { Transformed::no(Expr::Cast(cast)) };
             Ok(kept)
         }
         other => Ok(Transformed::new(other, false, TreeNodeRecursion::Jump)),
