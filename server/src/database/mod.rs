@@ -58,8 +58,8 @@ use self::secrets::Secrets;
 use crate::audit::Audit;
 use crate::backend::{ReadPoint, ScramVerifier};
 use crate::config::Config;
-use crate::roles::access::{Access, exists};
-use crate::roles::{Roles, Securable, document};
+use crate::roles::Roles;
+use crate::roles::access::Access;
 use crate::session::registry::Sessions;
 
 pub use role::tag as administration_tag;
