@@ -97,7 +97,7 @@ public final class ReadView {
     /** Rows a few at a time, from a portal that stays open between fetches. */
     private static void cursor(Connection connection) throws SQLException {
         connection.setAutoCommit(false);
-        try (PreparedStatement query = connection.prepareStatement("SELECT value FROM generate_series(1, 1000)")) {
+        try (PreparedStatement query = connection.prepareStatement("SELECT value FROM generate_series(1, 1000) AS value")) {
             query.setFetchSize(64);
             long sum = 0;
             try (ResultSet result = query.executeQuery()) {

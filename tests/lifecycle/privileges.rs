@@ -426,9 +426,9 @@ fn a_session_acts_as_the_roles_it_may_become() {
 #[test]
 fn the_memory_of_queries_is_bounded() {
     let mut sessions = Sessions::start(Config::default());
-    let groups = "SELECT count(*) FROM (SELECT value, count(*) FROM generate_series(1, 1000000) GROUP BY value)";
-    let sort =
-        "SELECT count(*) FROM (SELECT value FROM generate_series(1, 1000000) ORDER BY value % 7, value OFFSET 1)";
+    let groups =
+        "SELECT count(*) FROM (SELECT value, count(*) FROM generate_series(1, 1000000) AS value GROUP BY value)";
+    let sort = "SELECT count(*) FROM (SELECT value FROM generate_series(1, 1000000) AS value ORDER BY value % 7, value OFFSET 1)";
     for setting in ["query_memory_max", "role_memory_max"] {
         sessions.run_as("tidemark", &format!("SET {setting} = '2MB'"));
         for query in [

@@ -1,6 +1,7 @@
 //! What the tick thread does for checkpoints and after a restart: it gives the state between two ticks, and takes it back.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::core::RunningView;
@@ -186,7 +187,12 @@ impl Driver {
             self.core.tables().values().filter(|table| table.id() != 0).map(|table| saving::table(table, &is_kept)),
         );
         for view in self.core.views().values().filter(|view| view.id != 0 && view.failed.is_none()) {
-            parts.push(saving::view(view, &is_kept)?);
+            // One that cannot be saved must not keep the others from it: it is built again after a restart.
+            match catch_unwind(AssertUnwindSafe(|| saving::view(view, &is_kept))) {
+                Ok(Ok(part)) => parts.push(part),
+                Ok(Err(error)) => tracing::error!(view = view.id, %error, "a view's state cannot be saved"),
+                Err(_) => tracing::error!(view = view.id, "saving a view's state panicked"),
+            }
         }
         let (log_next, ticks_reserved) = durability.position();
         Ok(Job { tick: tick.0, now_micros, written_micros: self.clock.now_micros(), ticks_reserved, log_next, parts })

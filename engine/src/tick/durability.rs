@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -386,7 +387,11 @@ fn write_checkpoints(
 ) {
     while let Ok(Order { job, held_up, reply }) = orders.recv() {
         let (tick, began_micros, began) = (TickId(job.tick), job.written_micros, Instant::now());
-        let written = checkpointer.write(job);
+        // A panic is one checkpoint's failure: the next is written under other names.
+        let written = catch_unwind(AssertUnwindSafe(|| checkpointer.write(job))).unwrap_or_else(|_| {
+            checkpointer.pass_over_segments();
+            Err(Error::internal("writing a checkpoint panicked"))
+        });
         if let Err(error) = &written {
             tracing::error!(%error, "a checkpoint was not written; the last one stands");
         }

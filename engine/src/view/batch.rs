@@ -4,7 +4,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A batch of `rows` rows.
 ///
@@ -12,7 +12,8 @@ use crate::error::Result;
 /// `Data` if the columns are not of `schema` or not `rows` long.
 pub(crate) fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options);
+    batch.map_err(|e| Error::data("the columns are others than they should be").with_source(e))
 }
 
 /// The rows of `batch` at `indices`, in that order.

@@ -38,10 +38,11 @@ pub(crate) fn statement(chunk: &Chunk<'_>) -> Result<Statement, SqlError> {
     if cursor.word("index") {
         return Ok(Statement::CreateIndex(Box::new(index::create(&mut cursor)?)));
     }
+    if cursor.peek_words(&["user", "mapping"]) {
+        return Err(refusal::create(&cursor));
+    }
     let administers = match cursor.one_of(&[&role::KINDS[..], &["secret"]].concat()).filter(|_| !or_replace) {
         Some("secret") => Some(secret::create(&mut cursor)?),
-        // A user mapping is something else.
-        Some("user") if cursor.peek_words(&["mapping", "for"]) => None,
         Some(kind) => Some(role::create(&mut cursor, kind)?),
         None => None,
     };

@@ -46,7 +46,7 @@ async fn settings_are_set_shown_reported_and_reset() {
         client.query("SELECT set_config('TimeZone', 'Asia/Tokyo', false) AS a").await[3],
         "S TimeZone=Asia/Tokyo"
     );
-    assert_eq!(states(&client.query("SET ROLE nobody").await), ["ERROR 22023", "Z I"]);
+    assert_eq!(states(&client.query("SET ROLE missing").await), ["ERROR 22023", "Z I"]);
     assert_eq!(client.query("SET SESSION AUTHORIZATION DEFAULT").await, ["C SET", "Z I"]);
 }
 

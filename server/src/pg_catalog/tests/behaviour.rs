@@ -115,7 +115,7 @@ async fn names_become_objects_and_objects_names() {
         refusal("SELECT has_table_privilege('nothing', 'SELECT')").await,
         "42P01: relation \"nothing\" does not exist"
     );
-    assert_eq!(value("SELECT has_table_privilege('reader', 'hot', 'SELECT')").await, "t");
+    assert_eq!(value("SELECT has_table_privilege('reader', 'hot', 'SELECT')").await, "f");
 }
 
 #[tokio::test]
