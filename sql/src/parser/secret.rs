@@ -150,14 +150,17 @@ fn literal(token: &Token) -> Option<String> {
 /// The name of the option whose `=` comes next.
 fn name_before(tokens: &[TokenWithSpan]) -> String {
     let mut parts: Vec<&str> = Vec::new();
+    // Of two words without a dot or dash between them only the second belongs to it.
+    let mut joined = true;
     for token in tokens.iter().rev() {
         match &token.token {
-            Token::Word(word) => parts.push(&word.value),
-            Token::SingleQuotedString(text) => parts.push(text),
+            Token::Word(word) if joined => parts.push(&word.value),
+            Token::SingleQuotedString(text) if joined => parts.push(text),
             Token::Period => parts.push("."),
             Token::Minus => parts.push("-"),
             _ => break,
         }
+        joined = matches!(token.token, Token::Period | Token::Minus);
     }
     parts.reverse();
     parts.concat()
