@@ -30,6 +30,10 @@ workloads events="50000" changes="200000":
 bank transfers="10000000" reads="10000":
     TIDEMARK_BANK_TRANSFERS={{transfers}} TIDEMARK_BANK_READS={{reads}} cargo test --locked --workspace --test clients -- bank --nocapture
 
+# Two servers on one bucket, the one at work stopped three times: an S3 server is built and started for it (needs Go).
+failover:
+    eval "export $(tests/services/s3 start)" && TIDEMARK_BUCKET=s3://test cargo test --locked --workspace --test lifecycle -- failover --nocapture
+
 bench:
     cargo bench --locked --workspace --bench decode --bench nexmark --bench tick --bench latency --bench memory
 

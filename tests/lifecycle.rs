@@ -13,6 +13,8 @@ mod definitions;
 mod durable;
 #[path = "lifecycle/errors.rs"]
 mod errors;
+#[path = "lifecycle/failover.rs"]
+mod failover;
 #[path = "lifecycle/idle.rs"]
 mod idle;
 #[path = "lifecycle/joining.rs"]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::source::embedded_broker::EmbeddedBroker;
 use engine::source::producer::{OutgoingRecord, Producer, ProducerOptions};
+use engine::tick::interval::parse_duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use server::config::Config;
@@ -20,6 +21,8 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 const DATA_DIR: &str = "TIDEMARK_KILLED_DATA_DIR";
 /// And where to listen.
 const PORT: &str = "TIDEMARK_KILLED_PORT";
+/// On a bucket: how long it may be silent before another takes over.
+const LEASE: &str = "TIDEMARK_KILLED_LEASE";
 
 /// The embedded broker keeps no more of a topic.
 const RECORDS_MAX: i64 = 150_000;
@@ -32,39 +35,48 @@ const PATIENCE: Duration = Duration::from_secs(90);
 fn a_server_of_its_own() {
     let (Ok(data_dir), Ok(port)) = (std::env::var(DATA_DIR), std::env::var(PORT)) else { return };
     let runtime = server::runtime().worker_threads(2).build().expect("a runtime");
+    let lease = std::env::var(LEASE).ok().and_then(|text| parse_duration(&text));
     let address = |port: &str| format!("127.0.0.1:{port}").parse().expect("an address");
     let config = Config {
         pg_addr: address(&port),
         http_addr: address("0"),
         data_dir: Some(data_dir),
         checkpoints: "150ms".parse().expect("an interval"),
+        standby: lease.is_some(),
+        lease: lease.unwrap_or_default(),
         ..Config::default()
     };
-    let _server = runtime.block_on(Server::start(config)).expect("the server starts");
-    loop {
-        std::thread::park();
-    }
+    let server = runtime.block_on(Server::start(config)).expect("the server starts");
+    panic!("{}", runtime.block_on(server.halted()));
 }
 
-struct Killed(Child);
+pub(super) struct Killed(pub(super) Child, pub(super) u16);
 
 impl Killed {
     fn start(data_dir: &Path, port: u16) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
         command.args(["--exact", "killed::a_server_of_its_own"]).env(DATA_DIR, data_dir).env(PORT, port.to_string());
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process"))
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process"), port)
+    }
+
+    /// One that stands by if another is at work on the bucket.
+    pub(super) fn on_bucket(url: &str, port: u16, lease: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args(["--exact", "killed::a_server_of_its_own"]).env(DATA_DIR, url).env(PORT, port.to_string());
+        command.env(LEASE, lease);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process"), port)
     }
 }
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // SIGKILL: it has no time for anything.
-        self.0.kill().expect("it runs");
+        // SIGKILL: it has no time for anything. One that ended by itself has gone already.
+        let _ = self.0.kill();
         self.0.wait().expect("it ends");
     }
 }
 
-async fn connect(port: u16) -> Client {
+pub(super) async fn connect(port: u16) -> Client {
     let began = Instant::now();
     let config = format!("host=127.0.0.1 port={port} user=tidemark dbname=tidemark");
     loop {
@@ -78,7 +90,7 @@ async fn connect(port: u16) -> Client {
 }
 
 /// The rows of a query; `None` if the server is gone.
-async fn rows(client: &Client, query: &str) -> Option<Vec<String>> {
+pub(super) async fn rows(client: &Client, query: &str) -> Option<Vec<String>> {
     match client.simple_query(query).await {
         Ok(messages) => {
             let row = |message: SimpleQueryMessage| match message {
