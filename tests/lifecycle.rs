@@ -103,20 +103,25 @@ impl Bench {
     /// The view's rows, sorted, once everything in the log is in it.
     fn rows(&self, name: &str) -> Vec<String> {
         self.engine.flush(&|| false).expect("a log that can be read");
-        let snapshot = self.engine.snapshot();
-        let view = snapshot.view(name).expect("a view of that name");
-        assert_eq!(view.error, None);
-        let mut rows = Vec::new();
-        for batch in view.rows.scan(None) {
-            let batch = batch.expect("rows that can be read");
-            for row in 0..batch.num_rows() {
-                let value = |column| arrow::util::display::array_value_to_string(column, row).expect("a shown type");
-                rows.push(batch.columns().iter().map(|column| value(column)).collect::<Vec<_>>().join("|"));
-            }
-        }
-        rows.sort();
-        rows
+        rows_of(&self.engine, name)
     }
+}
+
+/// A view's rows in the newest snapshot, sorted. The view has not failed.
+fn rows_of(engine: &Engine, name: &str) -> Vec<String> {
+    let snapshot = engine.snapshot();
+    let view = snapshot.view(name).unwrap_or_else(|| panic!("no view {name}"));
+    assert_eq!(view.error, None, "{name}");
+    let mut rows = Vec::new();
+    for batch in view.rows.scan(None) {
+        let batch = batch.expect("rows that can be read");
+        for row in 0..batch.num_rows() {
+            let value = |column| arrow::util::display::array_value_to_string(column, row).expect("a shown type");
+            rows.push(batch.columns().iter().map(|column| value(column)).collect::<Vec<_>>().join("|"));
+        }
+    }
+    rows.sort();
+    rows
 }
 
 /// The statement that creates a view; `select` may begin with its options.

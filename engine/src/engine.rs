@@ -220,9 +220,9 @@ impl Engine {
         // Nobody waits for a checkpoint once the tick thread has ended.
         let written = move || _ = written.send(Command::Checkpointed);
         let durability = durable.map(|(durable, recovered)| {
-            Durability::start(durable, recovered, config.checkpoints, status.clone(), written)
+            Durability::start(durable, recovered, config.checkpoints, (status.clone(), stopping.clone()), written)
         });
-        let durability = (durability.transpose()?, stopping.clone());
+        let durability = durability.transpose()?;
         let (interval, kept) = (config.interval, history.clone());
         let driver =
             Driver::new(core, clock, store.clone(), readers.clone(), kept, interval, receiver, wake, durability);

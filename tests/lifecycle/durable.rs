@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use server::database::{decoder_factory, ingest_spec_of};
 use sql::catalog::{Catalog, Definition, NewObject};
 
-use super::create_text;
+use super::{create_text, rows_of};
 
 /// Views over a source, a table, both, and over each other; one keeps what it has closed.
 const VIEWS: [(&str, &str); 6] = [
@@ -160,22 +160,6 @@ fn insert(number: i64) -> Vec<(String, Vec<Delta>)> {
     let rows = RecordBatch::try_new(stack_table::schema(), columns).expect("the table's columns");
     let weights = Weights::Signed(Int64Array::from(vec![1]));
     vec![("t".to_owned(), vec![Delta { rows, weights }])]
-}
-
-fn rows_of(engine: &Engine, name: &str) -> Vec<String> {
-    let snapshot = engine.snapshot();
-    let view = snapshot.view(name).unwrap_or_else(|| panic!("no view {name}"));
-    assert_eq!(view.error, None, "{name}");
-    let mut rows = Vec::new();
-    for batch in view.rows.scan(None) {
-        let batch = batch.expect("rows that can be read");
-        for row in 0..batch.num_rows() {
-            let value = |column| arrow::util::display::array_value_to_string(column, row).expect("a shown type");
-            rows.push(batch.columns().iter().map(|column| value(column)).collect::<Vec<_>>().join("|"));
-        }
-    }
-    rows.sort();
-    rows
 }
 
 /// What a client was told by an engine before it ended.

@@ -16,8 +16,6 @@ const OLDER_KEPT: usize = 1;
 /// An engine's hold on a storage.
 #[derive(Debug)]
 pub struct Durable {
-    /// Counts the engines that have written here.
-    pub epoch: u64,
     /// The log.
     pub log: Log,
     /// Writes checkpoints.
@@ -47,7 +45,7 @@ pub fn open(storage: Arc<dyn Storage>, writer: &str, now_micros: i64) -> Result<
     let (log, entries) = read_log(&storage, &claim)?;
     let log_first = delete_unnamed(storage.as_ref(), &manifests)?;
     let checkpointer = Checkpointer::new(storage.clone(), manifests, log_first)?;
-    let durable = Durable { epoch: claim.epoch, log, checkpointer };
+    let durable = Durable { log, checkpointer };
     Ok((durable, Recovered::new(storage, claim, entries)))
 }
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log::Entry;
 use super::manifest::{Manifest, Part, PartKind, Section};
-use super::segment::{Tables, read_section};
+use super::segment::{Segment, Tables};
 use super::storage::Storage;
 use crate::error::{Error, Result};
 use crate::ingest::Exclusion;
@@ -22,7 +21,7 @@ pub struct Recovered {
     manifest: Manifest,
     entries: Vec<Entry>,
     /// The segment read last: small sections share one.
-    segment: Mutex<Option<(String, Bytes)>>,
+    segment: Mutex<Option<(String, Arc<Segment>)>>,
 }
 
 impl Recovered {
@@ -79,19 +78,17 @@ impl Recovered {
     pub fn load(&self, part: &Part, section: &Section) -> Result<Tables> {
         let mut tables: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for segment in &section.segments {
-            let file = self.segment(segment)?;
-            let name = section_name(part, &section.name);
-            for (table, batches) in read_section(&self.storage.locate(segment), &file, &name)? {
+            for (table, batches) in self.segment(segment)?.section(&section_name(part, &section.name))? {
                 tables.entry(table).or_default().extend(batches);
             }
         }
         Ok(tables.into_iter().collect())
     }
 
-    fn segment(&self, name: &str) -> Result<Bytes> {
+    fn segment(&self, name: &str) -> Result<Arc<Segment>> {
         let mut last = self.segment.lock();
-        if let Some((_, file)) = last.as_ref().filter(|(known, _)| known == name) {
-            return Ok(file.clone());
+        if let Some((_, segment)) = last.as_ref().filter(|(known, _)| known == name) {
+            return Ok(segment.clone());
         }
         let location = self.storage.locate(name);
         let missing = || Error::data(format!("the segment {location} is missing"));
@@ -100,8 +97,9 @@ impl Recovered {
         if (file.len() as u64, xxh3_64(&file)) != (wanted.bytes, wanted.checksum) {
             return Err(Error::data(format!("the segment {location} is damaged: it is not the file that was written")));
         }
-        *last = Some((name.to_owned(), file.clone()));
-        Ok(file)
+        let segment = Arc::new(Segment::read(&location, &file)?);
+        *last = Some((name.to_owned(), segment.clone()));
+        Ok(segment)
     }
 }
 

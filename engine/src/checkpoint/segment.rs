@@ -99,25 +99,46 @@ impl SegmentWriter {
     }
 }
 
-/// The tables of one section in a segment.
-///
-/// # Errors
-/// `Data`, naming the file, if it is damaged in any part.
-pub fn read_section(location: &str, file: &Bytes, section: &str) -> Result<Tables> {
-    let mut blocks = blocks(KIND, location, file)?;
-    let damaged = |what: &dyn std::fmt::Display| Error::data(format!("the segment {location} is damaged: {what}"));
-    let directory = blocks.pop().ok_or_else(|| damaged(&"it has no directory"))?;
-    let directory: Vec<(String, String)> = serde_json::from_slice(&directory).map_err(|e| damaged(&e))?;
-    if directory.len() != blocks.len() {
-        return Err(damaged(&"its directory is of other blocks"));
-    }
-    let mut tables: Tables = Vec::new();
-    for ((_, table), block) in directory.into_iter().zip(blocks).filter(|((of, _), _)| of == section) {
-        let (_, batches) = columns::decode(&block).map_err(|e| damaged(&e))?;
-        match tables.iter_mut().find(|(known, _)| *known == table) {
-            Some((_, all)) => all.extend(batches),
-            None => tables.push((table, batches)),
+/// A segment that was read, and checked once for all its sections.
+#[derive(Debug)]
+pub struct Segment {
+    location: String,
+    directory: Vec<(String, String)>,
+    blocks: Vec<Bytes>,
+}
+
+impl Segment {
+    /// Checks a file.
+    ///
+    /// # Errors
+    /// `Data`, naming the file, if it is damaged in any part.
+    pub fn read(location: &str, file: &Bytes) -> Result<Self> {
+        let mut blocks = blocks(KIND, location, file)?;
+        let directory = blocks.pop().ok_or_else(|| damaged(location, &"it has no directory"))?;
+        let directory: Vec<_> = serde_json::from_slice(&directory).map_err(|e| damaged(location, &e))?;
+        if directory.len() != blocks.len() {
+            return Err(damaged(location, &"its directory is of other blocks"));
         }
+        Ok(Self { location: location.to_owned(), directory, blocks })
     }
-    Ok(tables)
+
+    /// The tables of one section.
+    ///
+    /// # Errors
+    /// `Data`, naming the file, if its columns cannot be read.
+    pub fn section(&self, section: &str) -> Result<Tables> {
+        let mut tables: Tables = Vec::new();
+        for ((_, table), block) in self.directory.iter().zip(&self.blocks).filter(|((of, _), _)| of == section) {
+            let (_, batches) = columns::decode(block).map_err(|e| damaged(&self.location, &e))?;
+            match tables.iter_mut().find(|(known, _)| known == table) {
+                Some((_, all)) => all.extend(batches),
+                None => tables.push((table.clone(), batches)),
+            }
+        }
+        Ok(tables)
+    }
+}
+
+fn damaged(location: &str, what: &dyn std::fmt::Display) -> Error {
+    Error::data(format!("the segment {location} is damaged: {what}"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::RunningView;
@@ -11,6 +12,7 @@ use super::saving;
 use super::table::RunningTable;
 use crate::checkpoint::log::Entry;
 use crate::checkpoint::manifest::PartKind;
+use crate::checkpoint::recovered::Recovered;
 use crate::checkpoint::writer::Job;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
@@ -18,13 +20,22 @@ use crate::ingest::{Ingest, UsedColumns};
 use crate::source::Offsets;
 
 impl Driver {
+    /// What the engine before left and is not brought back yet.
+    fn recovered(&self) -> Option<&Arc<Recovered>> {
+        self.durability.as_ref().and_then(Durability::recovered)
+    }
+
+    /// True if no tick may come: what the engine before left is not brought back yet.
+    pub(super) fn is_held(&self) -> bool {
+        self.recovered().is_some()
+    }
+
     /// Adds a source, in the place of its namesake if there is one; one that the engine before had goes on where it was.
     pub(super) fn add_source(&mut self, name: &str, mut source: SourceHandle) -> Result<()> {
         self.stop_reading(name);
         self.fail_readers(name, &format!("source \"{name}\" was replaced"));
         self.core.add_source(name, &source.spec);
-        let recovered = self.durability.as_ref().and_then(|durability| durability.recovered()).cloned();
-        match recovered {
+        match self.recovered().cloned() {
             Some(recovered) => {
                 let part = recovered.part(PartKind::Source, source.id);
                 if let (Some(part), Some(tables)) = (part, self.core.source_mut(name)) {
@@ -43,15 +54,12 @@ impl Driver {
     fn remember_start(&mut self, source: &SourceHandle) -> Result<()> {
         let Some(durability) = self.durability.as_mut().filter(|_| source.id != 0) else { return Ok(()) };
         let start = Entry::Start { source: source.id, offsets: source.start.clone() };
-        let stopping = self.stopping.clone();
-        let stopped = || stopping.load(std::sync::atomic::Ordering::Acquire);
-        durability.before_tick(self.core.tick_and_now().0, vec![start], &stopped)
+        durability.before_tick(self.core.tick_and_now().0, vec![start])
     }
 
     /// Adds a table, empty or with the rows that the engine before left in it.
     pub(super) fn add_table(&mut self, name: &str, mut table: RunningTable) -> Result<()> {
-        let recovered = self.durability.as_ref().and_then(|durability| durability.recovered());
-        if let Some(recovered) = recovered
+        if let Some(recovered) = self.recovered()
             && let Some(part) = recovered.part(PartKind::Table, table.id())
         {
             saving::restore_table(recovered, part, &mut table)?;
@@ -70,7 +78,7 @@ impl Driver {
         let is_there =
             |relation: &String| self.core.views().contains_key(relation) || self.core.tables().contains_key(relation);
         let is_restored = |source: &String| self.sources.get(source).is_some_and(|source| source.restored.is_some());
-        if !self.held || !view.relations.iter().all(is_there) || !used.keys().all(is_restored) {
+        if !self.is_held() || !view.relations.iter().all(is_there) || !used.keys().all(is_restored) {
             return Ok(false);
         }
         self.core.add_view(name, view);
@@ -84,8 +92,7 @@ impl Driver {
     /// # Errors
     /// `Unavailable` if a source cannot be read on now: ticks have not begun, and this may be tried again.
     pub(super) fn begin(&mut self) -> Result<()> {
-        let recovered = self.durability.as_ref().and_then(|durability| durability.recovered()).cloned();
-        let Some(recovered) = recovered.filter(|_| self.held) else { return Ok(()) };
+        let Some(recovered) = self.recovered().cloned() else { return Ok(()) };
         for (name, used) in self.columns_in_use()? {
             let source = self.sources.get_mut(&name).filter(|source| source.reader.is_none());
             let Some((source, state)) = source.and_then(|s| s.restored.clone().map(|state| (s, state))) else {
@@ -109,7 +116,6 @@ impl Driver {
                 Error::data(format!("the log does not fit the checkpoint: table \"{}\": {error}", changes[place].0))
             })?;
         }
-        self.held = false;
         if let Some(durability) = &mut self.durability {
             durability.end_recovery();
         }
@@ -164,7 +170,7 @@ impl Driver {
 
     /// The last one, before the engine ends: the next one need not read anything again.
     pub(super) fn last_checkpoint(&mut self) {
-        if self.held || self.durability.as_ref().is_none_or(|durability| durability.halted().is_some()) {
+        if self.is_held() || self.durability.as_ref().is_none_or(|durability| durability.halted().is_some()) {
             return;
         }
         self.durability.iter_mut().for_each(Durability::settle);

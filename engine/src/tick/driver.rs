@@ -163,9 +163,6 @@ pub struct Driver {
     look: Duration,
     look_due: Option<Instant>,
     pub(super) durability: Option<Durability>,
-    /// No tick comes before what the engine before left is brought back.
-    pub(super) held: bool,
-    pub(super) stopping: Arc<AtomicBool>,
 }
 
 /// Tells the tick thread that data came, once until it has looked.
@@ -191,7 +188,7 @@ impl Wake {
 }
 
 impl Driver {
-    /// A driver around an empty core. With `durability` it waits for [`Command::Begin`]; `stopping` is set before it is told to stop.
+    /// A driver around an empty core. With `durability` it waits for [`Command::Begin`].
     pub fn new(
         mut core: Core,
         clock: Arc<dyn Clock>,
@@ -201,7 +198,7 @@ impl Driver {
         interval: TickInterval,
         commands: Receiver<Command>,
         wake: Wake,
-        (durability, stopping): (Option<Durability>, Arc<AtomicBool>),
+        durability: Option<Durability>,
     ) -> Self {
         let (sources, used, subscriptions) = (BTreeMap::new(), BTreeMap::new(), Subscriptions::default());
         let (look, look_due) = (LOOK_MIN, None);
@@ -223,9 +220,7 @@ impl Driver {
             writes: Vec::new(),
             look,
             look_due,
-            held: durability.is_some(),
             durability,
-            stopping,
         }
     }
 
@@ -247,7 +242,7 @@ impl Driver {
         let mut last_start = Instant::now();
         let mut data = false;
         while self.durability.as_ref().is_none_or(|durability| durability.halted().is_none()) {
-            if self.held {
+            if self.is_held() {
                 match self.commands.recv() {
                     Ok(Command::Stop) | Err(_) => return,
                     Ok(command) => self.obey(command),
@@ -522,8 +517,7 @@ impl Driver {
         }
         if let Some(durability) = &mut self.durability {
             let next = self.core.tick_and_now().0.next();
-            let stopping = self.stopping.clone();
-            durability.before_tick(next, entries, &|| stopping.load(Ordering::Acquire))?;
+            durability.before_tick(next, entries)?;
         }
         let moved = |(name, tick): (&String, &IngestedTick)| {
             !tick.is_empty()

@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::interval::parse_duration;
+use super::saving::SECTIONS;
 use crate::checkpoint::durable::Durable;
 use crate::checkpoint::log::{Entry, Log};
 use crate::checkpoint::manifest::{Manifest, PartKind};
@@ -156,6 +158,8 @@ pub struct Durability {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     status: Arc<DurabilityStatus>,
+    /// Set before the tick thread is told to stop.
+    stopping: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Durability {
@@ -168,7 +172,7 @@ impl fmt::Debug for Durability {
 }
 
 impl Durability {
-    /// Starts the thread that writes checkpoints; it calls `written` after each.
+    /// Starts the thread that writes checkpoints; it calls `written` after each. `stopping` ends a wait for the log.
     ///
     /// # Errors
     /// `Unavailable` if the system refuses a thread.
@@ -176,10 +180,10 @@ impl Durability {
         durable: Durable,
         recovered: Arc<Recovered>,
         pace: CheckpointPace,
-        status: Arc<DurabilityStatus>,
+        (status, stopping): (Arc<DurabilityStatus>, Arc<AtomicBool>),
         written: impl Fn() + Send + 'static,
     ) -> Result<Self> {
-        let Durable { log, checkpointer, .. } = durable;
+        let Durable { log, checkpointer } = durable;
         let (orders, received) = channel();
         let reports = status.clone();
         let thread = std::thread::Builder::new()
@@ -200,6 +204,7 @@ impl Durability {
             orders: Some(orders),
             thread: Some(thread),
             status,
+            stopping,
         })
     }
 
@@ -214,11 +219,11 @@ impl Durability {
         self.kept = tokens_of(recovered.manifest());
     }
 
-    /// Makes what the next tick rests on durable, trying until it is: its number, and these entries. `stopped` ends the wait.
+    /// Makes what the next tick rests on durable, trying until it is, or the engine is stopping: its number, and these entries.
     ///
     /// # Errors
     /// `Fenced` if another engine has taken over, after which no tick may come; `Cancelled`; `Internal`.
-    pub fn before_tick(&mut self, next: TickId, mut entries: Vec<Entry>, stopped: &dyn Fn() -> bool) -> Result<()> {
+    pub fn before_tick(&mut self, next: TickId, mut entries: Vec<Entry>) -> Result<()> {
         if next.0 > self.ticks_reserved {
             self.ticks_reserved = next.0 + TICKS_RESERVED;
             entries.push(Entry::Reserve { tick: self.ticks_reserved });
@@ -235,7 +240,7 @@ impl Durability {
                 return Ok(());
             };
             match error.kind() {
-                ErrorKind::Unavailable if stopped() => {
+                ErrorKind::Unavailable if self.stopping.load(Ordering::Acquire) => {
                     return Err(Error::new(ErrorKind::Cancelled, error.to_string()));
                 }
                 ErrorKind::Unavailable => {
@@ -369,11 +374,10 @@ impl Drop for Durability {
 }
 
 fn tokens_of(manifest: &Manifest) -> Tokens {
-    // The names are those of this release's sections; others are not asked for.
-    const NAMES: [&str; 5] = ["ingest", "errors", "late", "rows", "operators"];
+    // Sections that this release does not have are not asked for.
     let sections = manifest.parts.iter().flat_map(|part| part.sections.iter().map(move |section| (part, section)));
     let known = sections.filter_map(|(part, section)| {
-        let name = NAMES.into_iter().find(|name| *name == section.name)?;
+        let name = SECTIONS.into_iter().find(|name| *name == section.name)?;
         Some(((part.kind, part.id, name), (part.fingerprint.clone(), section.token)))
     });
     known.collect()

@@ -38,6 +38,8 @@ const ERRORS: &str = "errors";
 const LATE: &str = "late";
 const ROWS: &str = "rows";
 const OPERATORS: &str = "operators";
+/// The names of all sections.
+pub(super) const SECTIONS: [&str; 5] = [INGEST, ERRORS, LATE, ROWS, OPERATORS];
 
 /// The table of offsets in a source's section.
 const START: &str = "start";

@@ -190,11 +190,7 @@ impl Database {
         }
         let secrets = change.secrets.as_ref().map_or_else(|| self.secrets(), |secrets| Arc::new(secrets.clone()));
         let secrets = secrets.of_sources_in(next);
-        roles.retain(|securable| match securable {
-            Securable::Relation(oid) => exists(next, oid),
-            Securable::Secret(oid) => secrets.has(oid),
-            Securable::Schema | Securable::Database => true,
-        });
+        roles.retain(|securable| secrets.is_there(next, securable));
         if *secrets != *self.secrets() {
             change.secrets = Some(secrets.into_owned());
         }

@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::definitions::{self, DefinitionText};
 use super::{Database, blocking, secrets, with_password};
-use crate::roles::Securable;
-use crate::roles::access::{Access, exists};
+use crate::roles::access::Access;
 use crate::roles::document;
 
 /// How often a broker that is away is asked again.
@@ -62,11 +61,7 @@ impl Database {
     fn forget_rights_on_nothing(&self) {
         let (catalog, secrets) = (self.catalog(), self.secrets());
         let mut roles = self.roles().as_ref().clone();
-        roles.retain(|securable| match securable {
-            Securable::Relation(oid) => exists(&catalog, oid),
-            Securable::Secret(oid) => secrets.has(oid),
-            Securable::Schema | Securable::Database => true,
-        });
+        roles.retain(|securable| secrets.is_there(&catalog, securable));
         self.roles.store(Arc::new(roles));
     }
 

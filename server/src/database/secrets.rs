@@ -16,6 +16,8 @@ use sql::statement::{CreateSource, Parsed, Statement};
 use sql::{SqlError, SqlState};
 
 use super::Database;
+use crate::roles::Securable;
+use crate::roles::access::exists;
 
 /// The document's name in the data directory.
 pub const DOCUMENT: &str = "secrets.toml";
@@ -70,9 +72,13 @@ impl Secrets {
         self.secrets.iter().find(|(_, entry)| entry.oid == oid).map(|(name, _)| name.as_str())
     }
 
-    /// True if there is a secret of this oid.
-    pub fn has(&self, oid: u32) -> bool {
-        self.name_of(oid).is_some()
+    /// True if what rights are on is there: among these secrets, or in a catalog.
+    pub fn is_there(&self, catalog: &Catalog, securable: Securable) -> bool {
+        match securable {
+            Securable::Relation(oid) => exists(catalog, oid),
+            Securable::Secret(oid) => self.name_of(oid).is_some(),
+            Securable::Schema | Securable::Database => true,
+        }
     }
 
     /// Adds a secret, or puts it in the place of its namesake; returns its oid.

@@ -12,10 +12,8 @@ use chrono::{DateTime, Datelike, NaiveDateTime};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
+use super::interval::{MICROS_PER_DAY, NANOS_PER_MICRO};
 use crate::types;
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-const NANOS_PER_MICRO: i64 = 1000;
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -6,21 +6,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int32Array};
+use arrow::array::{Array, AsArray, Decimal128Array, Int32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, DurationMicrosecondType, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
     IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
+use super::interval::{MICROS_PER_DAY, NANOS_PER_MICRO, only};
 use crate::types::display_type;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
-const MICROS_PER_DAY: i128 = 86_400_000_000;
-const NANOS_PER_MICRO: i64 = 1000;
 const SECONDS_PER_DAY: i128 = 86_400;
 
 /// See the module.
@@ -133,15 +132,9 @@ impl ScalarUDFImpl for Epoch {
 fn micros(interval: IntervalMonthDayNano) -> i128 {
     let months = i128::from(interval.months);
     // A quarter of a day for each year.
-    let days = (months / 12) * 365 + (months % 12) * 30 + i128::from(interval.days);
-    days * MICROS_PER_DAY + (months / 12) * (MICROS_PER_DAY / 4) + i128::from(interval.nanoseconds / NANOS_PER_MICRO)
-}
-
-fn only(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
-    match args.args.as_slice() {
-        [value] => value.to_array(args.number_rows),
-        _ => exec_err!("one value expected"),
-    }
+    let (days, day) =
+        ((months / 12) * 365 + (months % 12) * 30 + i128::from(interval.days), i128::from(MICROS_PER_DAY));
+    days * day + (months / 12) * (day / 4) + i128::from(interval.nanoseconds / NANOS_PER_MICRO)
 }
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ use arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-const NANOS_PER_MICRO: i64 = 1000;
+/// Microseconds of 24 hours.
+pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// Nanoseconds, in which intervals keep their time, of a microsecond.
+pub(super) const NANOS_PER_MICRO: i64 = 1000;
 
 /// The type of a length.
 pub const LENGTH: DataType = DataType::Duration(TimeUnit::Microsecond);
@@ -111,7 +113,8 @@ impl ScalarUDFImpl for LengthInterval {
     }
 }
 
-fn only(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+/// The only argument, a value for each row.
+pub(super) fn only(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
     match args.args.as_slice() {
         [value] => value.to_array(args.number_rows),
         _ => exec_err!("one value expected"),
