@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod demo;
+mod document;
 pub mod http;
 pub mod pg;
 pub mod pg_catalog;

@@ -6,11 +6,7 @@ use engine::checkpoint::store::Store;
 use serde::{Deserialize, Serialize};
 use sql::catalog::Catalog;
 
-/// The document's name in the data directory.
-const DOCUMENT: &str = "definitions.toml";
-
-/// The format's version; a newer one is refused.
-const VERSION: u32 = 1;
+use crate::document;
 
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +14,15 @@ struct Document {
     version: u32,
     #[serde(default)]
     definition: Vec<DefinitionText>,
+}
+
+impl document::Document for Document {
+    const NAME: &str = "definitions.toml";
+    const VERSION: u32 = 1;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }
 
 /// One object.
@@ -36,14 +41,7 @@ pub struct DefinitionText {
 /// # Errors
 /// One sentence: the document cannot be read, or is of a newer version.
 pub async fn read(store: &Store) -> Result<Vec<DefinitionText>, String> {
-    let Some(bytes) = store.read(DOCUMENT).await.map_err(|e| e.to_string())? else { return Ok(vec![]) };
-    let broken = |e: &dyn std::fmt::Display| format!("{DOCUMENT} in the data directory cannot be read: {e}");
-    let text = String::from_utf8(bytes).map_err(|e| broken(&e))?;
-    let document: Document = toml::from_str(&text).map_err(|e| broken(&e))?;
-    if document.version > VERSION {
-        return Err(broken(&format!("it is of version {}, written by a newer release", document.version)));
-    }
-    Ok(document.definition)
+    Ok(document::read::<Document>(store).await?.map(|document| document.definition).unwrap_or_default())
 }
 
 /// Writes the definitions of a catalog.
@@ -60,8 +58,5 @@ pub async fn write(store: &Store, catalog: &Catalog) -> engine::Result<()> {
         name: index.name.clone(),
         text: index.text(relation),
     }));
-    let document = Document { version: VERSION, definition };
-    let text = toml::to_string(&document);
-    let text = text.map_err(|e| engine::Error::internal("definitions cannot be written as TOML").with_source(e))?;
-    store.write(DOCUMENT, text.into_bytes()).await
+    document::write(store, &Document { version: <Document as document::Document>::VERSION, definition }).await
 }

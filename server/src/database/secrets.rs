@@ -16,14 +16,9 @@ use sql::statement::{CreateSource, Parsed, Statement};
 use sql::{SqlError, SqlState};
 
 use super::Database;
+use crate::document;
 use crate::roles::Securable;
 use crate::roles::access::exists;
-
-/// The document's name in the data directory.
-pub const DOCUMENT: &str = "secrets.toml";
-
-/// The format's version; a newer one is refused.
-const VERSION: u32 = 1;
 
 /// The first oid of a secret.
 const FIRST_OID: u32 = 16_384;
@@ -182,6 +177,15 @@ struct Document {
     secret: Vec<SecretText>,
 }
 
+impl document::Document for Document {
+    const NAME: &str = "secrets.toml";
+    const VERSION: u32 = 1;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct SecretText {
     oid: u32,
@@ -204,14 +208,7 @@ impl std::fmt::Debug for SecretText {
 /// # Errors
 /// One sentence: the document cannot be read, or is of a newer version.
 pub async fn read(store: &Store) -> Result<Secrets, String> {
-    let Some(bytes) = store.read(DOCUMENT).await.map_err(|e| e.to_string())? else { return Ok(Secrets::default()) };
-    let broken = |what: &str| format!("{DOCUMENT} in the data directory cannot be read: {what}");
-    let text = String::from_utf8(bytes).map_err(|_| broken("it is not UTF-8"))?;
-    // The whole error would show the line at fault.
-    let document: Document = toml::from_str(&text).map_err(|e| broken(e.message()))?;
-    if document.version > VERSION {
-        return Err(broken(&format!("it is of version {}, written by a newer release", document.version)));
-    }
+    let Some(document) = document::read::<Document>(store).await? else { return Ok(Secrets::default()) };
     let entry = |text: SecretText| {
         let provider = match (text.value, text.environment, text.file) {
             (Some(value), None, None) => SecretProvider::Kept(Secret::new(value)),
@@ -222,7 +219,7 @@ pub async fn read(store: &Store) -> Result<Secrets, String> {
         Some((text.name, Entry { oid: text.oid, provider, of_source: text.of_source }))
     };
     let secrets = document.secret.into_iter().map(entry).collect::<Option<BTreeMap<_, _>>>();
-    let secrets = secrets.ok_or_else(|| broken("a secret in it has no value, or several"))?;
+    let secrets = secrets.ok_or_else(|| document::broken::<Document>(&"a secret in it has no value, or several"))?;
     let beyond = secrets.values().map(|entry| entry.oid.saturating_add(1)).max().unwrap_or(FIRST_OID);
     Ok(Secrets { next_oid: document.next_oid.max(beyond), secrets })
 }
@@ -249,8 +246,6 @@ pub async fn write(store: &Store, secrets: &Secrets) -> engine::Result<()> {
         text
     };
     let secret = secrets.secrets.iter().map(text).collect();
-    let document = Document { version: VERSION, next_oid: secrets.next_oid, secret };
-    let text = toml::to_string(&document);
-    let text = text.map_err(|_| engine::Error::internal("secrets cannot be written as TOML"))?;
-    store.write(DOCUMENT, text.into_bytes()).await
+    let document = Document { version: <Document as document::Document>::VERSION, next_oid: secrets.next_oid, secret };
+    document::write(store, &document).await
 }

@@ -7,12 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::privileges::{Grant, Privileges};
 use super::{Membership, Role, Roles, Securable};
-
-/// The document's name in the data directory.
-pub const DOCUMENT: &str = "roles.toml";
-
-/// The format's version; a newer one is refused.
-const VERSION: u32 = 1;
+use crate::document;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
@@ -27,6 +22,15 @@ struct Document {
     owner: Vec<OwnerText>,
     #[serde(default)]
     grants: Vec<GrantsText>,
+}
+
+impl document::Document for Document {
+    const NAME: &str = "roles.toml";
+    const VERSION: u32 = 1;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,15 +83,8 @@ struct GrantText {
 /// # Errors
 /// One sentence: the document cannot be read, or is of a newer version.
 pub async fn read(store: &Store) -> Result<Roles, String> {
-    let Some(bytes) = store.read(DOCUMENT).await.map_err(|e| e.to_string())? else { return Ok(Roles::default()) };
-    let broken = |what: String| format!("{DOCUMENT} in the data directory cannot be read: {what}");
-    let text = String::from_utf8(bytes).map_err(|e| broken(e.to_string()))?;
-    // Its own message would show the line at fault, and so perhaps a verifier.
-    let document: Document = toml::from_str(&text).map_err(|e| broken(e.message().to_owned()))?;
-    if document.version > VERSION {
-        return Err(broken(format!("it is of version {}, written by a newer release", document.version)));
-    }
-    roles(document).ok_or_else(|| broken("a value in it makes no sense".into()))
+    let Some(document) = document::read::<Document>(store).await? else { return Ok(Roles::default()) };
+    roles(document).ok_or_else(|| document::broken::<Document>(&"a value in it makes no sense"))
 }
 
 fn roles(document: Document) -> Option<Roles> {
@@ -164,7 +161,7 @@ pub async fn write(store: &Store, roles: &Roles) -> engine::Result<()> {
     let grants =
         |(on, grants): (Securable, &[Grant])| GrantsText { on: text_of(on), grant: grants.iter().map(grant).collect() };
     let document = Document {
-        version: VERSION,
+        version: <Document as document::Document>::VERSION,
         next_oid: roles.next_oid(),
         mock_secret: roles.mock_secret.iter().map(|byte| format!("{byte:02x}")).collect(),
         role: roles.kept().map(|kept| role(&kept)).collect(),
@@ -172,9 +169,7 @@ pub async fn write(store: &Store, roles: &Roles) -> engine::Result<()> {
         owner: roles.owners().map(|(of, owner)| OwnerText { of: text_of(of), owner }).collect(),
         grants: roles.all_grants().map(grants).collect(),
     };
-    let text = toml::to_string(&document);
-    let text = text.map_err(|e| engine::Error::internal("roles cannot be written as TOML").with_source(e))?;
-    store.write(DOCUMENT, text.into_bytes()).await
+    document::write(store, &document).await
 }
 
 fn text_of(securable: Securable) -> String {
@@ -229,7 +224,7 @@ mod tests {
         roles.grant(view, group, group, (None, select, false)).expect("an owner may");
         write(&store, &roles).await.expect("writable");
         assert_eq!(read(&store).await.expect("readable"), roles);
-        let kept = std::fs::read_to_string(root.join(DOCUMENT)).expect("written above");
+        let kept = std::fs::read_to_string(root.join(<Document as document::Document>::NAME)).expect("written above");
         assert!(!kept.contains("fish"), "{kept}");
         std::fs::remove_dir_all(&root).expect("made above");
     }
